@@ -1,0 +1,1 @@
+"""The Framewire server: finds objects in frames that clients stream over gRPC."""

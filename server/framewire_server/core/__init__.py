@@ -1,0 +1,1 @@
+"""Streams, mailboxes, the scheduler and lanes. Knows neither gRPC nor tensors."""

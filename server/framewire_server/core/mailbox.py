@@ -1,0 +1,52 @@
+"""Where the frames of one sender wait for their turn."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Hashable
+
+from framewire_server.core.frame import Frame
+
+
+class WhenFull(enum.Enum):
+    """Who pays when a frame arrives at a full mailbox."""
+
+    DROP_OLDEST = enum.auto()
+    """The oldest frame: the newest are worth more (LATEST)."""
+    DROP_NEWEST = enum.auto()
+    """The arriving frame. Under WAIT the reader stops before that happens."""
+
+
+class Mailbox:
+    """Frames of one sender, oldest first, at most `capacity`. Guarded by the scheduler's lock."""
+
+    __slots__ = ("_frames", "capacity", "identity", "model", "when_full")
+
+    def __init__(self, model: Hashable, identity: str, capacity: int, when_full: WhenFull) -> None:
+        self.model = model
+        self.identity = identity
+        self.capacity = capacity
+        self.when_full = when_full
+        self._frames: deque[Frame] = deque()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def put(self, frame: Frame) -> Frame | None:
+        """Adds a frame; returns the one that has to go, which may be `frame` itself."""
+        if len(self._frames) < self.capacity:
+            self._frames.append(frame)
+            return None
+        if self.when_full is WhenFull.DROP_NEWEST:
+            return frame
+        self._frames.append(frame)
+        return self._frames.popleft()
+
+    def take(self) -> Frame | None:
+        """Removes and returns the oldest frame."""
+        return self._frames.popleft() if self._frames else None
+
+    def clear(self) -> None:
+        """Forgets all frames."""
+        self._frames.clear()

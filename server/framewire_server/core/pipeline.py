@@ -1,0 +1,129 @@
+"""The core's port: one model on one device, and what a batch of it goes through."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from framewire_server.core.frame import Frame
+from framewire_server.core.outcomes import Detection, ErrorReason, Failed, Found, Outcome, Timings
+from framewire_server.errors import FrameFailure
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline(Protocol):
+    """Prepares, infers and decodes frames of one model. Pictures, rows, placements and outputs are opaque
+    to the core. Every method may be called from several threads, each with its own rows."""
+
+    @property
+    def model(self) -> Hashable:
+        """The scheduler's key of the model."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """The version that answers."""
+        ...
+
+    @property
+    def max_batch(self) -> int:
+        """Most frames in one batch, and the number of rows that `new_rows` makes."""
+        ...
+
+    @property
+    def batch_wait_s(self) -> float:
+        """Longest that a batch waits for company, in seconds from its first frame; 0 for not at all."""
+        ...
+
+    def new_rows(self) -> object:
+        """Makes the input rows of one batch."""
+        ...
+
+    def decode(self, item: object) -> object:
+        """Decodes a frame's item to a picture. Raises FrameFailure."""
+        ...
+
+    def place(self, picture: object, rows: object, row: int) -> object:
+        """Resizes a picture into a row; returns the placement, which leads boxes back to the picture."""
+        ...
+
+    def infer(self, rows: object, count: int) -> object:
+        """Runs the network on the first `count` rows; blocks without the interpreter's lock."""
+        ...
+
+    def detect(self, outputs: object, row: int, placement: object, options: object) -> Sequence[Detection]:
+        """Turns one row of the outputs into detections, best score first."""
+        ...
+
+    def size_of(self, placement: object) -> tuple[int, int]:
+        """Width and height in pixels of the picture that was placed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A frame that lies in a row."""
+
+    frame: Frame
+    row: int
+    placement: object
+
+
+def failure(pipeline: Pipeline, frame: Frame, error: Exception) -> Failed:
+    """Tells what became of a frame that could not be prepared or inferred."""
+    if isinstance(error, FrameFailure):
+        return Failed(error.reason, str(error))
+    log.error("model %s failed on frame %d", pipeline.model, frame.frame_id, exc_info=error)
+    return Failed(ErrorReason.MODEL_FAILED, "the model failed on this frame; the server's log says why")
+
+
+def run_batch(
+    pipeline: Pipeline,
+    rows: object,
+    count: int,
+    batch: Sequence[Placed],
+    clock: Callable[[], float],
+    inferred: Callable[[], None] = lambda: None,
+) -> list[tuple[Frame, Outcome]]:
+    """Infers the first `count` rows and decodes the boxes of the frames that lie in them; calls `inferred` as
+    soon as the rows may be written again. Never raises for a fault of the model: its frames end as
+    MODEL_FAILED."""
+    start = clock()
+    try:
+        outputs = pipeline.infer(rows, count)
+    except Exception as error:
+        return [(placed.frame, failure(pipeline, placed.frame, error)) for placed in batch]
+    finally:
+        inferred()
+    end = clock()
+    return [
+        (placed.frame, _outcome(pipeline, outputs, placed, len(batch), start, end, clock)) for placed in batch
+    ]
+
+
+def _outcome(
+    pipeline: Pipeline,
+    outputs: object,
+    placed: Placed,
+    batch_size: int,
+    start: float,
+    end: float,
+    clock: Callable[[], float],
+) -> Outcome:
+    frame = placed.frame
+    begin = clock()
+    try:
+        detections = pipeline.detect(outputs, placed.row, placed.placement, frame.options)
+    except Exception as error:
+        return failure(pipeline, frame, error)
+    width, height = pipeline.size_of(placed.placement)
+    timings = Timings(
+        queue_s=frame.taken_at - frame.read_at,
+        prepare_s=start - frame.taken_at,
+        inference_s=end - start,
+        postprocess_s=clock() - begin,
+    )
+    return Found(detections, width, height, timings, batch_size, pipeline.version)

@@ -1,0 +1,176 @@
+"""Answers one question: which frame next?
+
+Models with work take turns, then identities, then the streams of that identity, then the stream's mailbox
+gives its oldest frame. The unit of a turn is a frame, so neither more streams nor more frames per second
+take anything from others. Nothing pushes: lanes and prepare workers call `take` when they have room.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+from framewire_server.core.frame import Deliver, Frame
+from framewire_server.core.mailbox import Mailbox, WhenFull
+from framewire_server.core.outcomes import Dropped, DropReason, Timings
+
+
+class _Member(Protocol):
+    def __len__(self) -> int: ...
+
+    def take(self) -> Frame | None: ...
+
+
+M = TypeVar("M", bound=_Member)
+
+
+class _Turns(Generic[M]):
+    """Members with work, in turn. A member is a mailbox or, one level up, the turns of others."""
+
+    def __init__(self) -> None:
+        self._ring: deque[M] = deque()
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    def join(self, member: M) -> None:
+        """Gives a member that just got work the last place. It must not be in the ring."""
+        self._ring.append(member)
+
+    def leave(self, member: M) -> None:
+        """Takes a member out, whether or not it has a place."""
+        if member in self._ring:
+            self._ring.remove(member)
+
+    def take(self) -> Frame | None:
+        """Takes a frame from the member whose turn it is, and ends its turn."""
+        if not self._ring:
+            return None
+        member = self._ring.popleft()
+        frame = member.take()
+        if len(member):
+            self._ring.append(member)
+        return frame
+
+
+class _Identity(_Turns[Mailbox]):
+    """The mailboxes of one identity at one model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open_mailboxes = 0
+
+
+class _Model(_Turns[_Identity]):
+    """The identities that use one model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.identities: dict[str, _Identity] = {}
+
+
+class Scheduler:
+    """Holds all waiting frames. Safe to use from any thread.
+
+    A frame that has expired or was cancelled is never handed out; an expired one is delivered as dropped.
+    """
+
+    def __init__(self, deliver: Deliver, clock: Callable[[], float] = time.monotonic) -> None:
+        self.lock = threading.Lock()
+        """Guards the scheduler, its mailboxes, and the rows of devices, so that taking a frame and
+        claiming room for it are one step."""
+        self.clock = clock
+        self._deliver = deliver
+        self._models: dict[Hashable, _Model] = {}
+        self._order: deque[Hashable] = deque()
+        self._conditions: list[threading.Condition] = []
+        self._notified: list[threading.Condition] = []
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: there will be no more frames."""
+        return self._closed
+
+    def condition(self, *, each_frame: bool) -> threading.Condition:
+        """A condition on the scheduler's lock that is notified of the end, and once for every frame put if
+        `each_frame`."""
+        condition = threading.Condition(self.lock)
+        self._conditions.append(condition)
+        if each_frame:
+            self._notified.append(condition)
+        return condition
+
+    def open_mailbox(self, model: Hashable, identity: str, capacity: int, when_full: WhenFull) -> Mailbox:
+        """Makes a mailbox that takes part in the turns until `close_mailbox`."""
+        mailbox = Mailbox(model, identity, capacity, when_full)
+        with self.lock:
+            if model not in self._models:
+                self._models[model] = _Model()
+                self._order.append(model)
+            turns = self._models[model].identities.setdefault(identity, _Identity())
+            turns.open_mailboxes += 1
+        return mailbox
+
+    def close_mailbox(self, mailbox: Mailbox) -> None:
+        """Forgets a mailbox and the frames in it, which nobody waits for."""
+        with self.lock:
+            model = self._models[mailbox.model]
+            identity = model.identities[mailbox.identity]
+            mailbox.clear()
+            identity.leave(mailbox)
+            identity.open_mailboxes -= 1
+            if not len(identity):
+                model.leave(identity)
+            if not identity.open_mailboxes:
+                del model.identities[mailbox.identity]
+
+    def put(self, mailbox: Mailbox, frame: Frame) -> Frame | None:
+        """Puts a frame into a mailbox; never blocks. Returns the frame that has to go, if one has."""
+        with self.lock:
+            had_work = len(mailbox) > 0
+            surplus = mailbox.put(frame)
+            if not had_work and len(mailbox):
+                model = self._models[mailbox.model]
+                identity = model.identities[mailbox.identity]
+                identity.join(mailbox)
+                if len(identity) == 1:
+                    model.join(identity)
+            if surplus is None:
+                for condition in self._notified:
+                    condition.notify()
+        return surplus
+
+    def take(self, wanted: Callable[[Hashable], bool]) -> tuple[Hashable, Frame] | None:
+        """Takes the next frame of a model that is `wanted`, without blocking. Call with the lock held."""
+        for _ in range(len(self._order)):
+            model = self._order[0]
+            self._order.rotate(-1)
+            if wanted(model) and (frame := self.take_of(model)):
+                return model, frame
+        return None
+
+    def take_of(self, model: Hashable) -> Frame | None:
+        """Takes the next frame of one model, without blocking. Call with the lock held."""
+        turns = self._models.get(model)
+        while turns and (frame := turns.take()):
+            now = self.clock()
+            if frame.cancelled:
+                continue
+            if frame.expires_at is not None and now >= frame.expires_at:
+                # deliver() only hands over to the event loop, so the lock is not held for long.
+                self._deliver([(frame, Dropped(DropReason.EXPIRED, Timings(queue_s=now - frame.read_at)))])
+                continue
+            frame.taken_at = now
+            return frame
+        return None
+
+    def close(self) -> None:
+        """Wakes every waiting thread; there will be no more frames."""
+        with self.lock:
+            self._closed = True
+            for condition in self._conditions:
+                condition.notify_all()

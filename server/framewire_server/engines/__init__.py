@@ -1,0 +1,1 @@
+"""What runs networks and prepares their input: two ports, with a real and a fake side each."""

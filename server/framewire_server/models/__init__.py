@@ -1,0 +1,1 @@
+"""What a model is: its file, its tensors, its family, its labels."""

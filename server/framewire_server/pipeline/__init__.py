@@ -1,0 +1,1 @@
+"""Binds a model to a device behind the core's port."""

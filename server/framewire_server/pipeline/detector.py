@@ -1,0 +1,78 @@
+"""One model on one device: prepare, infer, decode boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from framewire_server.core.outcomes import Detection
+from framewire_server.engines.port import Engine, Preparer, Rows
+from framewire_server.models.options import EffectiveOptions
+from framewire_server.models.spec import ModelSpec
+from framewire_server.tensors import Outputs
+from framewire_server.vision.boxes import best, suppress
+from framewire_server.vision.decode import EncodedFrame, Picture
+from framewire_server.vision.geometry import Placement
+
+
+class Detector:
+    """The core's Pipeline for a detector. The casts are the price of a core that knows no tensors."""
+
+    def __init__(
+        self, spec: ModelSpec, engine: Engine, preparer: Preparer, *, batch_wait_s: float = 0.0
+    ) -> None:
+        self._spec = spec
+        self._engine = engine
+        self._preparer = preparer
+        self.batch_wait_s = batch_wait_s
+        self.model = spec.name
+        self.version = spec.version
+        self.max_batch = engine.max_batch
+
+    def new_rows(self) -> object:
+        """See Pipeline."""
+        return self._engine.new_rows()
+
+    def decode(self, item: object) -> object:
+        """See Pipeline."""
+        return self._preparer.decode(cast(EncodedFrame, item))
+
+    def place(self, picture: object, rows: object, row: int) -> object:
+        """See Pipeline."""
+        return self._preparer.place(cast(Picture, picture), cast(Rows, rows)[row])
+
+    def infer(self, rows: object, count: int) -> object:
+        """See Pipeline."""
+        return self._engine.infer(cast(Rows, rows), count)
+
+    def size_of(self, placement: object) -> tuple[int, int]:
+        """See Pipeline."""
+        where = cast(Placement, placement)
+        return where.width, where.height
+
+    def detect(self, outputs: object, row: int, placement: object, options: object) -> Sequence[Detection]:
+        """See Pipeline. Thresholds, allow-list, suppression, the best few, back to the picture, labels."""
+        wanted = cast(EffectiveOptions, options)
+        found = self._spec.decoder(cast(Outputs, outputs), row, wanted.score_threshold)
+        if wanted.allowed is not None:
+            found = found.pick(wanted.allowed[np.minimum(found.class_ids, len(wanted.allowed) - 1)])
+        if wanted.iou_threshold is not None:
+            found = suppress(found, wanted.iou_threshold, class_agnostic=self._spec.class_agnostic)
+        found = best(found, wanted.max_detections)
+        boxes = cast(Placement, placement).to_picture(found.boxes)
+        visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        return [
+            Detection(class_id, self._label(class_id), score, *box)
+            for class_id, score, box in zip(
+                found.class_ids[visible].tolist(),
+                found.scores[visible].tolist(),
+                boxes[visible].tolist(),
+                strict=True,
+            )
+        ]
+
+    def _label(self, class_id: int) -> str:
+        labels = self._spec.labels
+        return labels[class_id] if class_id < len(labels) else f"class-{class_id}"

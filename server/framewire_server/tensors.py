@@ -1,0 +1,28 @@
+"""The description of a tensor, as engines give it and families read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output. A dimension that is not fixed is None."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    """NumPy's name, for example float32."""
+
+    def __str__(self) -> str:
+        dims = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name} [{dims}] {self.dtype}"
+
+
+Outputs: TypeAlias = Mapping[str, NDArray[np.generic]]
+"""A batch's output tensors by name, the batch axis first."""

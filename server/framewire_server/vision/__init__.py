@@ -1,0 +1,1 @@
+"""Pictures and boxes: decoding, geometry, suppression. Knows neither models nor gRPC."""
