@@ -20,7 +20,7 @@ class Frame:
     """One picture to answer. `item` and `options` are opaque here: only the pipeline looks inside."""
 
     __slots__ = ("cancelled", "expires_at", "frame_id", "item", "options", "outcome", "owner", "read_at",
-                 "size_bytes", "taken_at")  # fmt: skip
+                 "size_bytes", "tag", "taken_at")  # fmt: skip
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Frame:
         size_bytes: int,
         read_at: float,
         expires_at: float | None = None,
+        tag: object = None,
     ) -> None:
         self.owner = owner
         self.frame_id = frame_id
@@ -44,6 +45,8 @@ class Frame:
         """When its turn came, in seconds of the monotonic clock."""
         self.expires_at = expires_at
         """When it is too old to take, in seconds of the monotonic clock; None for never."""
+        self.tag = tag
+        """Whatever the owner wants to have again with the outcome."""
         self.cancelled = False
         """Nobody waits for it any more: it vanishes when it would be taken."""
         self.outcome: Outcome | None = None

@@ -39,16 +39,25 @@ class Pictures:
         size_bytes: int,
         read_at: float,
         expires_at: float | None,
+        tag: object,
         done: Callable[[Frame, Outcome], None],
     ) -> Callable[[], None]:
-        """Lets a picture wait for its turn and calls `done` once with its outcome. Returns what cancels it."""
+        """Lets a picture wait for its turn and calls `done` once with its outcome. Returns what cancels it,
+        which does nothing after the outcome."""
         place = self._places.get((model, identity))
         if place is None:
             mailbox = self._scheduler.open_mailbox(model, identity, self._capacity, WhenFull.DROP_NEWEST)
             place = self._places[model, identity] = _Place(mailbox)
         owner = _Picture(self, place, done)
         frame = Frame(
-            owner, frame_id, item, options, size_bytes=size_bytes, read_at=read_at, expires_at=expires_at
+            owner,
+            frame_id,
+            item,
+            options,
+            size_bytes=size_bytes,
+            read_at=read_at,
+            expires_at=expires_at,
+            tag=tag,
         )
         place.unresolved += 1
         overloaded = self._budget.exhausted and place.unresolved > 1

@@ -90,10 +90,18 @@ class Stream:
         size_bytes: int,
         read_at: float,
         expires_at: float | None,
+        tag: object,
     ) -> None:
         """Lets a frame wait for its turn. The id must be new."""
         frame = Frame(
-            self, frame_id, item, options, size_bytes=size_bytes, read_at=read_at, expires_at=expires_at
+            self,
+            frame_id,
+            item,
+            options,
+            size_bytes=size_bytes,
+            read_at=read_at,
+            expires_at=expires_at,
+            tag=tag,
         )
         overloaded = bool(self._slots) and self._budget.exhausted and isinstance(self.policy, Latest)
         self._slots[frame_id] = frame
@@ -103,9 +111,9 @@ class Stream:
         elif surplus := self._scheduler.put(self._mailbox, frame):
             self._drop(surplus, DropReason.SUPERSEDED)
 
-    def refuse(self, frame_id: int, item: object, outcome: Outcome, *, read_at: float) -> None:
+    def refuse(self, frame_id: int, outcome: Outcome, *, read_at: float, tag: object) -> None:
         """Gives a frame an outcome that was clear at a glance; it leaves in frame order."""
-        frame = Frame(self, frame_id, item, None, size_bytes=0, read_at=read_at)
+        frame = Frame(self, frame_id, None, None, size_bytes=0, read_at=read_at, tag=tag)
         self._slots[frame_id] = frame
         self.resolve(frame, outcome)
 
@@ -114,6 +122,7 @@ class Stream:
         if self._closed or frame.outcome is not None:
             return
         frame.outcome = outcome
+        frame.item = None  # the content is not needed while the outcome waits to be written
         self._budget.give(frame.size_bytes)
         if isinstance(outcome, Dropped):
             del self._slots[frame.frame_id]

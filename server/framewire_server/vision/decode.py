@@ -117,7 +117,7 @@ def _decode_interleaved(frame: EncodedFrame, bytes_per_pixel: int) -> Picture:
     plane = _plane(frame, 0, frame.height, row_bytes, stride)
     if bytes_per_pixel == 1:
         return cast(Picture, cv2.cvtColor(np.ascontiguousarray(plane), cv2.COLOR_GRAY2BGR))
-    picture = np.ascontiguousarray(plane).reshape(frame.height, frame.width, 3)
+    picture: Picture = np.ascontiguousarray(plane).reshape(frame.height, frame.width, 3)
     if frame.encoding is Encoding.RGB8:
         return cast(Picture, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     return picture

@@ -115,8 +115,9 @@ class _Decoder:
             of_picture: NDArray[np.generic] = rows[row, 0]
             return of_picture
         # Engines that know no batch axis put all pictures into one list and say which by column 0.
-        flat: NDArray[np.generic] = rows.reshape(-1, 7)
-        return flat[flat[:, 0].astype(np.float32) == row]
+        flat = rows.reshape(-1, 7)
+        chosen: NDArray[np.generic] = flat[flat[:, 0].astype(np.float32) == row]
+        return chosen
 
 
 def _kept(counts: NDArray[np.generic], row: int, most: int) -> int:

@@ -1,0 +1,129 @@
+"""From whatever a user calls a picture to the bytes that go on the wire."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from framewire._errors import ImageUnreadable, MissingExtra
+from framewire._types import Color, Encoding, Frame
+
+JPEG_QUALITY = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A picture as it goes on the wire."""
+
+    encoding: Encoding
+    content: bytes
+    width: int = 0
+    height: int = 0
+    row_stride: int = 0
+
+
+def frame_of(image: Any, color: Color) -> Frame:
+    """Wraps a plain picture. Raises TypeError when it is none."""
+    frame = image if isinstance(image, Frame) else Frame(image, color=color)
+    if not (isinstance(frame.image, bytes | bytearray | memoryview | str | os.PathLike) or is_array(frame.image)
+            or _is_pil(frame.image)):  # fmt: skip
+        kind = type(frame.image).__name__
+        raise TypeError(f"a picture is bytes, a path, a PIL image or an ndarray, not {kind}")
+    return frame
+
+
+def encode(frame: Frame, jpeg_quality: int) -> Encoded:
+    """Encodes a picture; bytes and files that are JPEG or PNG go as they are.
+
+    Raises ImageUnreadable, or MissingExtra when it takes the extra `video` to encode it.
+    """
+    image = frame.image
+    if isinstance(image, str | os.PathLike):
+        return _encode_file(Path(image), jpeg_quality)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _encode_bytes(bytes(image), frame)
+    if _is_pil(image):
+        return _encode_pil(image, jpeg_quality)
+    return _encode_array(image, frame.color, jpeg_quality)
+
+
+def needs_work(frame: Frame) -> bool:
+    """Whether `encode` takes long enough to leave the event loop for it."""
+    return not isinstance(frame.image, bytes | bytearray | memoryview)
+
+
+def is_array(image: Any) -> bool:
+    """Whether it is an ndarray, told without NumPy."""
+    return hasattr(image, "__array_interface__") and hasattr(image, "dtype")
+
+
+def _is_pil(image: Any) -> bool:
+    return hasattr(image, "save") and hasattr(image, "mode") and hasattr(image, "size")
+
+
+def _sniff(content: bytes) -> Encoding | None:
+    if content.startswith(b"\xff\xd8"):
+        return "jpeg"
+    return "png" if content.startswith(b"\x89PNG\r\n\x1a\n") else None
+
+
+def _encode_bytes(content: bytes, frame: Frame) -> Encoded:
+    encoding = frame.encoding or _sniff(content)
+    if encoding is None:
+        raise ImageUnreadable(
+            "the bytes are neither JPEG nor PNG; "
+            "for a raw picture use Frame(image, encoding=..., width=..., height=...)"
+        )
+    return Encoded(encoding, content, frame.width, frame.height, frame.row_stride)
+
+
+def _encode_file(path: Path, jpeg_quality: int) -> Encoded:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageUnreadable(f"{path}: {error.strerror or error}") from error
+    encoding = _sniff(content)
+    if encoding:
+        return Encoded(encoding, content)
+    cv2 = import_cv2(f"sending {path}, which is neither JPEG nor PNG,")
+    import numpy as np
+
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if picture is None:
+        raise ImageUnreadable(f"{path}: is not a picture")
+    return _encode_array(picture, "bgr", jpeg_quality)
+
+
+def _encode_pil(image: Any, jpeg_quality: int) -> Encoded:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=jpeg_quality)
+    return Encoded("jpeg", buffer.getvalue())
+
+
+def _encode_array(image: Any, color: Color, jpeg_quality: int) -> Encoded:
+    cv2 = import_cv2("sending an ndarray")
+    shape = tuple(image.shape)
+    if str(image.dtype) != "uint8" or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))):
+        raise ImageUnreadable(
+            f"an ndarray must be uint8 [h, w, 3] or [h, w], not {image.dtype} {list(shape)}"
+        )
+    if 0 in shape:
+        raise ImageUnreadable(f"an ndarray of {list(shape)} has no pixels")
+    if color == "rgb" and len(shape) == 3 and shape[2] == 3:
+        image = image[..., ::-1]
+    done, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    if not done:
+        raise ImageUnreadable(f"an ndarray of {list(shape)} cannot be encoded as JPEG")
+    return Encoded("jpeg", content.tobytes())
+
+
+def import_cv2(what: str) -> Any:
+    """Imports OpenCV. Raises MissingExtra saying what needs it."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingExtra(what, "video") from error
+    return cv2

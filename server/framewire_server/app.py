@@ -1,0 +1,214 @@
+"""Builds the server and runs it: the only place that wires things together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import cv2
+import grpc
+from framewire import __version__
+from framewire.v1 import detection_pb2, model_pb2, model_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from framewire_server.config import ServerConfig
+from framewire_server.core.budget import ByteBudget
+from framewire_server.core.device import Device
+from framewire_server.core.frame import Frame
+from framewire_server.core.inline import InlineDevice
+from framewire_server.core.outcomes import Outcome
+from framewire_server.core.pictures import Pictures
+from framewire_server.core.pipeline import Pipeline
+from framewire_server.core.scheduler import Scheduler
+from framewire_server.edge.detection import DetectionHandlers
+from framewire_server.edge.models import ModelHandlers
+from framewire_server.edge.service import Service
+from framewire_server.errors import ListenError, ModelError
+from framewire_server.models.repository import Entry, ModelState, Repository
+from framewire_server.pipeline.loading import load
+
+log = logging.getLogger(__name__)
+_TRANSPORT_MARGIN = 1.25
+_JOIN_S = 2.0
+_SERVICES = tuple(
+    file.services_by_name[name].full_name
+    for file in (detection_pb2.DESCRIPTOR, model_pb2.DESCRIPTOR)
+    for name in file.services_by_name
+)
+
+Loader = Callable[[Entry, ServerConfig], Pipeline]
+DeviceMaker = Callable[[Scheduler, Callable[[Iterable[tuple[Frame, Outcome]]], None]], Device]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a server that answers tells whoever started it."""
+
+    address: str
+    """HOST:PORT that it listens on."""
+    models: tuple[Entry, ...]
+
+
+async def serve(
+    config: ServerConfig,
+    stop: asyncio.Event,
+    ready: Callable[[Ready], None],
+    *,
+    loader: Loader = load,
+    device_maker: DeviceMaker | None = None,
+) -> None:
+    """Serves until `stop` is set, then drains. Calls `ready` once all models are loaded or have failed.
+
+    `loader` and `device_maker` replace the CPU's engine and lanes, for tests and benches. Raises OperatorError
+    when the server cannot start as told.
+    """
+    server = Server(config, loader, device_maker)
+    try:
+        await server.start()
+        ready(Ready(server.address, tuple(server.service.repository.entries.values())))
+        await stop.wait()
+        await server.drain()
+    finally:
+        await server.close()
+
+
+class Server:
+    """All parts of a running server. Belongs to the event loop."""
+
+    def __init__(self, config: ServerConfig, loader: Loader, device_maker: DeviceMaker | None) -> None:
+        self._config = config
+        self._loader = loader
+        self._loop = asyncio.get_running_loop()
+        scheduler = Scheduler(self._deliver)
+        budget = ByteBudget(config.max_queued_bytes)
+        self.service = Service(
+            config=config,
+            version=__version__,
+            repository=Repository(config.models, config.models_dir),
+            scheduler=scheduler,
+            budget=budget,
+            pictures=Pictures(scheduler, budget, config.max_waiting_pictures),
+        )
+        self._device = (
+            device_maker(scheduler, self._deliver)
+            if device_maker
+            else InlineDevice("cpu", scheduler, self._deliver, lanes=config.lanes)
+        )
+        self._health = health.aio.HealthServicer()
+        self._grpc = grpc.aio.server(options=_channel_options(config))
+        self.address = ""
+
+    async def start(self) -> None:
+        """Listens, then loads the models: until they are loaded, calls end as UNAVAILABLE.
+
+        Raises ListenError, and ModelError when a model that was named, or every model of a folder, fails.
+        """
+        cv2.setNumThreads(1)  # lanes run side by side; threads of OpenCV's own would only get in their way
+        for name in ("", *_SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._register()
+        self.address = _listen(self._grpc, self._config.listen)
+        await self._grpc.start()
+        self._device.start()
+        for entry in self.service.repository.entries.values():
+            await self._load(entry)
+        if not any(entry.state is ModelState.READY for entry in self.service.repository.entries.values()):
+            raise ModelError("no model could be loaded")
+        for name in ("", *_SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self) -> None:
+        """Refuses new streams and answers what was sent, for `drain_timeout_s` at most."""
+        service = self.service
+        service.draining = True
+        await self._health.enter_graceful_shutdown()
+        ended = asyncio.Event()
+        service.calls_ended = ended.set
+        for call in list(service.calls):
+            call.drain()
+        await asyncio.sleep(min(self._config.drain_delay_s, self._config.drain_timeout_s))
+        if service.calls:
+            left_s = max(self._config.drain_timeout_s - self._config.drain_delay_s, 0.0)
+            await _wait(ended, left_s)
+        for call in list(service.calls):
+            call.shut()
+        if service.calls:
+            await _wait(ended, _JOIN_S)
+
+    async def close(self) -> None:
+        """Ends what is left: calls, threads, the listening socket."""
+        await self._grpc.stop(grace=0)
+        self.service.scheduler.close()
+        await asyncio.to_thread(self._device.join, _JOIN_S)
+
+    async def _load(self, entry: Entry) -> None:
+        await self._health.set(entry.name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        try:
+            pipeline = await asyncio.to_thread(self._loader, entry, self._config)
+            self._device.add(pipeline)
+        except ModelError as error:
+            if entry.path in self._config.models:
+                raise
+            entry.state, entry.failure = ModelState.FAILED, str(error)
+            log.error("model %s is not served: %s", entry.name, error)
+            return
+        entry.max_batch = pipeline.max_batch
+        entry.state = ModelState.READY
+        await self._health.set(entry.name, health_pb2.HealthCheckResponse.SERVING)
+
+    def _register(self) -> None:
+        DetectionHandlers(self.service).register(self._grpc)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelHandlers(self.service), self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        if self._config.reflection:
+            reflection.enable_server_reflection(
+                (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
+            )
+
+    def _deliver(self, outcomes: Iterable[tuple[Frame, Outcome]]) -> None:
+        self._loop.call_soon_threadsafe(_resolve, outcomes)
+
+
+def _resolve(outcomes: Iterable[tuple[Frame, Outcome]]) -> None:
+    for frame, outcome in outcomes:
+        frame.owner.resolve(frame, outcome)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except asyncio.TimeoutError:
+        return
+
+
+def _listen(server: grpc.aio.Server, address: str) -> str:
+    """Binds the address; returns it with the real port. Raises ListenError."""
+    host, _, port = address.rpartition(":")
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ListenError(
+            f"cannot listen on {address}: is port {port} in use, or {host} not an address of this machine? "
+            "Choose another with --listen HOST:PORT (port 0 takes a free one)"
+        ) from error
+    return f"{host}:{bound}"
+
+
+def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
+    return [
+        # Frames between the two limits are refused one by one; beyond, gRPC ends the call.
+        ("grpc.max_receive_message_length", int(config.max_frame_bytes * _TRANSPORT_MARGIN)),
+        ("grpc.max_send_message_length", -1),
+        # Otherwise a stream that is not read lets in some 4 MiB of frames that nobody asked for.
+        ("grpc.http2.bdp_probe", 0),
+        # A second server on the same port would silently take half of the streams.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]

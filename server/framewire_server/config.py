@@ -1,0 +1,72 @@
+"""The server's settings. A flag goes before an environment variable FRAMEWIRE_NAME, that before the default."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_MIB = 1 << 20
+
+
+class ServerConfig(BaseSettings):
+    """Checked once at start, then frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="FRAMEWIRE_", frozen=True, extra="forbid")
+
+    listen: str = "127.0.0.1:50051"
+    """HOST:PORT. Only this machine by default: there is no authentication yet. Port 0 takes a free one."""
+
+    models: tuple[Path, ...] = ()
+    """Model files; the first one is the default model."""
+
+    models_dir: Path | None = None
+    """A folder whose models are all served."""
+
+    window: int = Field(16, ge=1, le=1024)
+    """Frames of one stream that may be unanswered. More hides longer round trips and lets frames get older."""
+
+    max_frame_bytes: int = Field(16 * _MIB, ge=1024, le=1 << 30)
+    """Most bytes of one frame's content; a raw 1080p picture has 6 MiB."""
+
+    max_frame_pixels: int = Field(64 * 1000 * 1000, ge=1)
+    """Most pixels of one frame, checked before it is decoded; 8K has 33 million."""
+
+    max_queued_bytes: int = Field(1024 * _MIB, ge=_MIB)
+    """Most bytes of frames that the whole server holds; beyond, frames are dropped as overloaded."""
+
+    max_waiting_pictures: int = Field(64, ge=1)
+    """Pictures of one client's DetectImage calls that may wait at one model; more end as overloaded."""
+
+    max_batch: int = Field(1, ge=1, le=256)
+    """Most frames in one batch of a model with a dynamic batch axis. On a CPU a batch is slower per frame."""
+
+    batch_wait_ms: float = Field(0.0, ge=0, le=1000)
+    """Longest that a batch waits for company, from its first frame. 0 never waits, and still batches when busy."""
+
+    lanes: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 4), ge=1, le=256)
+    """Batches inferred at the same time."""
+
+    threads_per_lane: int = Field(
+        default_factory=lambda: max((os.cpu_count() or 1) // min(os.cpu_count() or 1, 4), 1), ge=1
+    )
+    """Threads that ONNX Runtime uses for one batch."""
+
+    drain_delay_s: float = Field(0.0, ge=0)
+    """Seconds that a stopping server goes on at least, so that balancers notice that it refuses new streams."""
+
+    drain_timeout_s: float = Field(10.0, ge=0)
+    """Seconds that a stopping server goes on at most to answer what was sent."""
+
+    reflection: bool = True
+    """Whether tools may ask the server for its services."""
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if not (colon and host and port.isdecimal() and int(port) < 65536):
+            raise ValueError(f"{value!r} is not HOST:PORT, for example 0.0.0.0:50051 or [::1]:50051")
+        return value

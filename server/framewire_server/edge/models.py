@@ -1,0 +1,79 @@
+"""ModelService: what the server serves."""
+
+from __future__ import annotations
+
+from framewire.v1 import model_pb2 as pb
+from framewire.v1 import model_pb2_grpc
+
+from framewire_server.edge import messages
+from framewire_server.edge.service import Service
+from framewire_server.edge.status import ServicerContext, abort
+from framewire_server.errors import NotPermitted, RequestError
+from framewire_server.models.options import resolve
+from framewire_server.models.repository import Entry, ModelState
+
+_STATES = {
+    ModelState.LOADING: pb.MODEL_STATE_LOADING,
+    ModelState.READY: pb.MODEL_STATE_READY,
+    ModelState.FAILED: pb.MODEL_STATE_FAILED,
+}
+_NO_ADMINISTRATION = NotPermitted(
+    "ADMINISTRATION_OFF",
+    "this server does not load or unload models on demand; its operator names them at start",
+)
+
+
+class ModelHandlers(model_pb2_grpc.ModelServiceServicer):
+    """The methods of ModelService."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def ListModels(  # noqa: N802  # the protocol's name
+        self, _: pb.ListModelsRequest, context: ServicerContext
+    ) -> pb.ListModelsResponse:
+        """Lists all models, in any state."""
+        entries = self._service.repository.entries
+        return pb.ListModelsResponse(
+            models=[self._model(entries[name]) for name in sorted(entries)],
+            server_version=self._service.version,
+        )
+
+    async def GetModel(  # noqa: N802
+        self, request: pb.GetModelRequest, context: ServicerContext
+    ) -> pb.GetModelResponse:
+        """Describes one model."""
+        try:
+            entry = self._service.repository.entry(request.model)
+        except RequestError as error:
+            await abort(context, error)
+        return pb.GetModelResponse(model=self._model(entry), server_version=self._service.version)
+
+    async def LoadModel(  # noqa: N802
+        self, _: pb.LoadModelRequest, context: ServicerContext
+    ) -> pb.LoadModelResponse:
+        """Refuses: administration comes later."""
+        await abort(context, _NO_ADMINISTRATION)
+
+    async def UnloadModel(  # noqa: N802
+        self, _: pb.UnloadModelRequest, context: ServicerContext
+    ) -> pb.UnloadModelResponse:
+        """Refuses: administration comes later."""
+        await abort(context, _NO_ADMINISTRATION)
+
+    def _model(self, entry: Entry) -> pb.Model:
+        message = pb.Model(
+            name=entry.name,
+            state=_STATES[entry.state],
+            failure=entry.failure,
+            accepted_encodings=list(messages.ENCODINGS),
+            limits=self._service.limits(),
+            max_batch=entry.max_batch,
+        )
+        if spec := entry.spec:
+            message.version = spec.version
+            message.family = spec.family
+            message.input_width, message.input_height = spec.input_width, spec.input_height
+            message.labels.extend(spec.labels)
+            message.default_options.CopyFrom(messages.effective_options(resolve(spec)))
+        return message

@@ -1,0 +1,199 @@
+"""One Detect call: reads requests, writes responses, keeps the stream's rules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import cast
+
+import grpc
+from framewire.v1 import detection_pb2 as pb
+
+from framewire_server.core.outcomes import DropReason, Failed
+from framewire_server.core.stream import Stream
+from framewire_server.edge import messages
+from framewire_server.edge.service import Service, identity
+from framewire_server.edge.status import ServicerContext
+from framewire_server.errors import FrameFailure, InvalidRequest, Unavailable
+from framewire_server.models.options import EffectiveOptions
+from framewire_server.models.spec import ModelSpec
+
+log = logging.getLogger(__name__)
+_LONGEST_NAME_BYTES = 128
+
+
+class Session:
+    """A stream's life at the edge. A task of its own reads, the handler's task writes.
+
+    A stream error (raised by `run`) comes after the outcomes of the frames accepted before it.
+    """
+
+    def __init__(self, service: Service, context: ServicerContext) -> None:
+        self._service = service
+        self._context = context
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._notices: list[pb.DetectResponse] = []  # at most the one of draining
+        self._shut = False
+        self._last_id = -1
+        self._stream: Stream
+        self._spec: ModelSpec
+        self._options: EffectiveOptions
+
+    async def run(self) -> None:
+        """Answers the call. Raises RequestError for what the client, or the drain, ends it with."""
+        config = await self._read_config()
+        if config is None:
+            return
+        self._service.enter(self)
+        try:
+            started = self._open(config)
+            await self._context.write(started.SerializeToString())
+            await self._answer()
+        finally:
+            self._service.leave(self)
+
+    def drain(self) -> None:
+        """Tells the client to open its next stream elsewhere."""
+        notice = pb.DetectResponse()
+        messages.set_duration(notice.draining.drain_timeout, self._service.config.drain_timeout_s)
+        self._notices.append(notice)
+        self._changed.set()
+
+    def shut(self) -> None:
+        """Ends unresolved frames as SHUTTING_DOWN, and the call once they are written."""
+        self._shut = True
+        self._stream.drop_all(DropReason.SHUTTING_DOWN)
+        self._wake()
+
+    async def _read_config(self) -> pb.StreamConfig | None:
+        request = await self._read()
+        if request is None:
+            return None
+        if request.WhichOneof("payload") != "config":
+            raise InvalidRequest(
+                "CONFIG_MISSING",
+                f"the first message must be a StreamConfig, not {request.WhichOneof('payload') or 'empty'}",
+            )
+        return request.config
+
+    def _open(self, config: pb.StreamConfig) -> pb.DetectResponse:
+        if len(config.stream_name.encode()) > _LONGEST_NAME_BYTES:
+            raise InvalidRequest("BAD_OPTION", f"stream_name is longer than {_LONGEST_NAME_BYTES} bytes")
+        service = self._service
+        self._spec = spec = service.repository.resolve(config.model)
+        self._options = messages.options(config.options, spec)
+        window = service.config.window
+        policy = messages.policy(config.overload, window)
+        who = identity(self._context)
+        self._stream = Stream(service.scheduler, service.budget, spec.name, who, policy, window, self._wake)
+        log.info("stream %r of %s opened on model %s", config.stream_name, who, spec.name)
+        return pb.DetectResponse(
+            started=pb.StreamStarted(
+                model=spec.name,
+                model_version=spec.version,
+                labels=spec.labels,
+                input_width=spec.input_width,
+                input_height=spec.input_height,
+                window=window,
+                overload=messages.policy_message(policy),
+                effective_options=messages.effective_options(self._options),
+                limits=service.limits(),
+                accepted_encodings=list(messages.ENCODINGS),
+                server_version=service.version,
+            )
+        )
+
+    async def _answer(self) -> None:
+        """Writes outcomes until all requests are read and all frames answered."""
+        reader = asyncio.create_task(self._read_requests())
+        reader.add_done_callback(lambda _: self._changed.set())
+        try:
+            while True:
+                self._changed.clear()
+                await self._write()
+                if self._changed.is_set():
+                    continue
+                if self._shut:
+                    raise Unavailable("DRAINING", "the server stopped before all frames were answered")
+                if reader.done() and not self._stream.unresolved:
+                    return reader.result()
+                await self._changed.wait()
+        finally:
+            self._stream.close()
+            reader.cancel()
+            await asyncio.wait([reader])
+
+    async def _write(self) -> None:
+        while self._notices:
+            await self._context.write(self._notices.pop(0).SerializeToString())
+        outbox = self._stream.outbox
+        while outbox:
+            frame, outcome = outbox[0]
+            response = pb.DetectResponse()
+            messages.fill_result(response.result, frame, outcome, time.monotonic())
+            await self._context.write(response.SerializeToString())
+            outbox.popleft()
+            self._room.set()
+
+    async def _read_requests(self) -> None:
+        """Reads until half-close. Raises RequestError when the client breaks a rule."""
+        while True:
+            while not self._stream.may_read:
+                self._room.clear()
+                await self._room.wait()
+            request = await self._read()
+            if request is None:
+                return
+            kind = request.WhichOneof("payload")
+            if kind == "frame":
+                self._accept(request.frame)
+            elif kind == "update":
+                self._options = messages.options(request.update.options, self._spec)
+            elif kind == "config":
+                raise InvalidRequest(
+                    "CONFIG_REPEATED", "a stream has one StreamConfig; change options by UpdateConfig"
+                )
+            else:
+                raise InvalidRequest("EMPTY_MESSAGE", "a message without config, update or frame")
+
+    def _accept(self, frame: pb.Frame) -> None:
+        read_at = time.monotonic()
+        if frame.frame_id <= self._last_id:
+            raise InvalidRequest(
+                "FRAME_ID_NOT_INCREASING",
+                f"frame_id {frame.frame_id} comes after {self._last_id}; ids must increase",
+            )
+        self._last_id = frame.frame_id
+        tag = messages.capture_time(frame)
+        try:
+            picture = messages.encoded_frame(frame, self._service.config.max_frame_bytes)
+        except FrameFailure as failure:
+            outcome = Failed(failure.reason, str(failure))
+            self._stream.refuse(frame.frame_id, outcome, read_at=read_at, tag=tag)
+            return
+        self._stream.accept(
+            frame.frame_id,
+            picture,
+            self._options,
+            size_bytes=len(frame.content),
+            read_at=read_at,
+            expires_at=messages.expires_at(frame, self._options, read_at),
+            tag=tag,
+        )
+
+    async def _read(self) -> pb.DetectRequest | None:
+        """Reads a message, None at half-close."""
+        content = await self._context.read()
+        if content is grpc.aio.EOF:
+            if self._context.cancelled():  # cut off, which is no half-close
+                raise asyncio.CancelledError
+            return None
+        request = pb.DetectRequest()
+        messages.parse(request, cast(bytes, content))
+        return request
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._room.set()

@@ -1,0 +1,99 @@
+"""The models of a server: their names, their states, which one a client means."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+
+from framewire_server.errors import InvalidRequest, ModelError, ModelNotFound, Unavailable
+from framewire_server.models.spec import ModelSpec
+
+_MODEL_SUFFIXES = (".onnx",)
+_LOADING_RETRY_S = 1.0
+
+
+class ModelState(enum.Enum):
+    """Whether a model answers frames."""
+
+    LOADING = enum.auto()
+    READY = enum.auto()
+    FAILED = enum.auto()
+
+
+@dataclass(slots=True)
+class Entry:
+    """A model that the operator named."""
+
+    name: str
+    path: Path
+    state: ModelState = ModelState.LOADING
+    spec: ModelSpec | None = None
+    max_batch: int = 0
+    failure: str = ""
+
+
+class Repository:
+    """All models by name, in the operator's order; the first of several is the default."""
+
+    def __init__(self, files: tuple[Path, ...], folder: Path | None) -> None:
+        """Raises ModelError when two models would have one name, or there is none."""
+        self.entries: dict[str, Entry] = {}
+        self._has_default = bool(files)
+        for path in (*files, *(_find(folder) if folder else ())):
+            name = path.stem
+            if name in self.entries:
+                raise ModelError(
+                    f"{path} and {self.entries[name].path} would both be named {name}; rename one"
+                )
+            self.entries[name] = Entry(name, path)
+        if not self.entries:
+            raise ModelError("no model to serve: name a file, or a folder with --models DIR")
+
+    def resolve(self, wanted: str) -> ModelSpec:
+        """Returns the model that `wanted` means: empty for the default, `name`, or `name@version`.
+
+        Raises ModelNotFound, InvalidRequest when there is no default, Unavailable while it is loading.
+        """
+        spec, version = self.entry(wanted).spec, wanted.partition("@")[2]
+        entry = self.entry(wanted)
+        if entry.state is ModelState.LOADING:
+            raise Unavailable(
+                "MODEL_LOADING", f"model {entry.name} is loading", retry_after_s=_LOADING_RETRY_S
+            )
+        if spec is None:
+            raise Unavailable("MODEL_FAILED", f"model {entry.name} could not be loaded: {entry.failure}")
+        if version and version != spec.version:
+            raise ModelNotFound(
+                "UNKNOWN_VERSION",
+                f"model {entry.name} has no version {version!r}; version {spec.version} is served",
+            )
+        return spec
+
+    def entry(self, wanted: str) -> Entry:
+        """Returns the entry that `wanted` means, in any state. Raises as `resolve`."""
+        name = wanted.partition("@")[0]
+        names = ", ".join(self.entries)
+        if not name:
+            if len(self.entries) > 1 and not self._has_default:
+                raise InvalidRequest(
+                    "NO_DEFAULT_MODEL", f"this server has several models; name one of {names}"
+                )
+            return next(iter(self.entries.values()))
+        if name not in self.entries:
+            raise ModelNotFound("UNKNOWN_MODEL", f"no model {name!r} here; served are {names}")
+        return self.entries[name]
+
+
+def _find(folder: Path) -> list[Path]:
+    """Model files in a folder, and in its folders those that hold just one."""
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: is no folder")
+    found: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        files = [file for file in inside if file.suffix.lower() in _MODEL_SUFFIXES]
+        if len(files) > 1:
+            raise ModelError(f"{path}: holds several models ({', '.join(f.name for f in files)}); leave one")
+        found += files
+    return found
