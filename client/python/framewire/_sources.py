@@ -38,16 +38,21 @@ def frames(source: Any) -> Iterable[Any] | AsyncIterable[Any]:
 
 
 def _files(path: Path) -> Iterable[Frame]:
+    if path.is_file() and path.suffix.lower() not in PICTURE_SUFFIXES:
+        return video(path)
+    return [Frame(file, tag=file) for file in pictures(path)]
+
+
+def pictures(path: Path) -> list[Path]:
+    """The picture files that a path means: itself, or those in the folder by name. Raises ImageUnreadable."""
     if not path.exists():
         raise ImageUnreadable(f"{path}: no such file or folder")
-    if path.is_dir():
-        pictures = [file for file in sorted(path.iterdir()) if file.suffix.lower() in PICTURE_SUFFIXES]
-        if not pictures:
-            raise ImageUnreadable(f"{path}: holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
-        return [Frame(file, tag=file) for file in pictures]
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        return [Frame(path, tag=path)]
-    return video(path)
+    if not path.is_dir():
+        return [path]
+    found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in PICTURE_SUFFIXES]
+    if not found:
+        raise ImageUnreadable(f"{path}: holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
+    return found
 
 
 def video(path: Path) -> Iterator[Frame]:

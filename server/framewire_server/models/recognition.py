@@ -18,6 +18,10 @@ from framewire_server.models.spec import Family, Match, ModelSpec
 T = TypeVar("T")
 _DEFAULT_MAX_DETECTIONS = 300
 _VERSION_CHARACTERS = 12
+_BATCH_1_HINT = (
+    "its batch size is fixed to 1, so an accelerator infers frames one by one; export it with a dynamic batch "
+    "axis, for example: yolo export model={stem}.pt format=onnx dynamic=True"
+)
 
 
 def families() -> list[Family]:
@@ -64,6 +68,8 @@ def _spec(path: Path, name: str, signature: Signature, match: Match, stated: Mod
         )
     width, height = signature.input_size
     names, warnings = _labels(signature, match, stated)
+    if signature.image and signature.image.shape[0] == 1:
+        warnings += (_BATCH_1_HINT.format(stem=path.stem),)
     return ModelSpec(
         name=name,
         version=stated.version or _digest(path),

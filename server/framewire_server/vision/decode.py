@@ -88,7 +88,8 @@ def _check_size(
 
 def _plane(frame: EncodedFrame, offset: int, rows: int, row_bytes: int, stride: int) -> NDArray[np.uint8]:
     """Views `rows` rows of `row_bytes` bytes, `stride` apart, as uint8 [rows, row_bytes]."""
-    return np.ndarray((rows, row_bytes), np.uint8, frame.content, offset, (stride, 1))
+    plane: NDArray[np.uint8] = np.ndarray((rows, row_bytes), np.uint8, frame.content, offset, (stride, 1))
+    return plane
 
 
 def _bad(message: str) -> FrameFailure:

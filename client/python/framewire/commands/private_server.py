@@ -1,0 +1,61 @@
+"""A server of one's own for the time of a command: another process, which ends with this one."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from framewire._errors import FramewireError
+
+_LISTENING = "listening on "
+_STOP_S = 15.0
+
+
+class ServerNotStarted(FramewireError):
+    """The private server did not start; the message is its own."""
+
+
+@contextlib.contextmanager
+def private_server(model: Path, *arguments: str) -> Iterator[str]:
+    """Serves `model` on a free port of this machine and yields HOST:PORT. Raises ServerNotStarted."""
+    command = [sys.executable, "-m", "framewire_server", "serve", str(model), "--listen", "127.0.0.1:0"]
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [*command, "--until-stdin-closes", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        with process:
+            try:
+                yield _address(process, errors)
+            finally:
+                _stop(process)
+
+
+def _address(process: subprocess.Popen[str], errors: object) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(_LISTENING):
+            return line.removeprefix(_LISTENING).strip()
+    process.wait()
+    errors.seek(0)  # type: ignore[attr-defined]  # a temporary file has no public type
+    text = errors.read().strip()  # type: ignore[attr-defined]
+    raise ServerNotStarted(
+        text.removeprefix("framewire: ") or f"the server ended with status {process.returncode}"
+    )
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -1,0 +1,21 @@
+"""The command `framewire`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the command line, or says how to install it."""
+    try:
+        import rich  # noqa: F401
+        import typer  # noqa: F401
+    except ImportError:
+        sys.exit("The command needs an extra: pip install 'framewire[cli]' (or [server], which includes it)")
+    from framewire_server.cli.app import app
+
+    app(prog_name="framewire")
+
+
+if __name__ == "__main__":
+    main()

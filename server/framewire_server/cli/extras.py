@@ -1,0 +1,29 @@
+"""What a command needs beyond the thin client."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+_NEEDS = {
+    "server": (
+        "numpy",
+        "cv2",
+        "onnx",
+        "onnxruntime",
+        "pydantic_settings",
+        "yaml",
+        "grpc_health",
+        "grpc_reflection",
+    ),
+    "demo": ("numpy", "cv2", "onnx", "onnxruntime", "av", "faster_coco_eval"),
+}
+
+
+def require(extra: str, command: str) -> None:
+    """Ends the program with the line that installs what `command` needs, if it is missing."""
+    missing = [name for name in _NEEDS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(
+            f"`framewire {command}` needs an extra: pip install 'framewire[{extra}]' (missing: {', '.join(missing)})"
+        )

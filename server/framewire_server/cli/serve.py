@@ -1,0 +1,131 @@
+"""`framewire serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from framewire_server.cli.extras import require
+
+if TYPE_CHECKING:
+    from framewire_server.app import Ready
+    from framewire_server.config import ServerConfig
+
+_INTERRUPTED = 130
+
+
+def serve(
+    models: Annotated[
+        list[Path] | None, typer.Argument(metavar="[MODEL]...", help="ONNX files; the first is the default.")
+    ] = None,
+    models_dir: Annotated[
+        Path | None, typer.Option("--models", metavar="DIR", help="Serve every model in a folder.")
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Default 127.0.0.1:50051; 0.0.0.0:50051 for other machines, too."
+        ),
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option(help="Most frames in one batch (1 is fastest on a CPU).")
+    ] = None,
+    lanes: Annotated[int | None, typer.Option(help="Batches inferred at the same time.")] = None,
+    threads_per_lane: Annotated[
+        int | None, typer.Option(help="Threads of ONNX Runtime for one batch.")
+    ] = None,
+    window: Annotated[int | None, typer.Option(help="Frames of one stream that may be unanswered.")] = None,
+    max_frame_bytes: Annotated[int | None, typer.Option(help="Most bytes of one frame.")] = None,
+    max_frame_pixels: Annotated[int | None, typer.Option(help="Most pixels of one frame.")] = None,
+    drain_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long to go on answering after Ctrl-C.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every stream.")] = False,
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Serve detectors over gRPC.
+
+    A model is an ONNX file as its exporter wrote it: its family is recognised and its boxes are decoded, with
+    no code. `framewire models inspect FILE` shows how. Labels come from the file itself or from labels.txt
+    beside it; what cannot be read off a file is stated in NAME.yaml beside it.
+
+    Every setting is also an environment variable, for example FRAMEWIRE_LISTEN=0.0.0.0:50051.
+    """
+    require("server", "serve")
+    from pydantic import ValidationError
+
+    from framewire_server.config import ServerConfig
+    from framewire_server.errors import OperatorError
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    stated: dict[str, Any] = {
+        "models": tuple(models) if models else None,
+        "models_dir": models_dir,
+        "listen": listen,
+        "max_batch": max_batch,
+        "lanes": lanes,
+        "threads_per_lane": threads_per_lane,
+        "window": window,
+        "max_frame_bytes": max_frame_bytes,
+        "max_frame_pixels": max_frame_pixels,
+        "drain_timeout_s": drain_timeout,
+    }
+    try:
+        config = ServerConfig(**{key: value for key, value in stated.items() if value is not None})
+        asyncio.run(_run(config, until_stdin_closes))
+    except ValidationError as error:
+        sys.exit("framewire: " + "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors()))
+    except OperatorError as error:
+        sys.exit(f"framewire: {error}")
+
+
+async def _run(config: ServerConfig, until_stdin_closes: bool) -> None:
+    from framewire_server.app import serve as run
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _stop, stop)
+    if until_stdin_closes:
+        threading.Thread(target=_watch_stdin, args=(loop, stop), daemon=True).start()
+    await run(config, stop, _print_ready)
+
+
+def _stop(stop: asyncio.Event) -> None:
+    if stop.is_set():  # asked twice: at once
+        os._exit(_INTERRUPTED)
+    typer.echo("stopping: answering what was sent (Ctrl-C again to stop at once)", err=True)
+    stop.set()
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """A server that another program started ends with it, however that ends."""
+    sys.stdin.buffer.read()
+    loop.call_soon_threadsafe(stop.set)
+
+
+def _print_ready(ready: Ready) -> None:
+    for entry in ready.models:
+        if entry.spec is None:
+            typer.echo(f"model {entry.name}: FAILED: {entry.failure}")
+            continue
+        spec = entry.spec
+        typer.echo(
+            f"model {spec.name}: {spec.family}, {spec.input_width}x{spec.input_height}, {len(spec.labels)} labels, "
+            f"{spec.preprocessing}, batch {entry.max_batch}, version {spec.version}"
+        )
+        for warning in spec.warnings:
+            typer.echo(f"  note: {warning}")
+    # The last line, since other programs wait for it.
+    typer.echo(f"listening on {ready.address}")
+    sys.stdout.flush()
