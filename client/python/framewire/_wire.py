@@ -195,16 +195,18 @@ def _outcome(message: pb.FrameResult) -> tuple[Outcome, str | None, str]:
     if kind == "detections":
         return "detections", None, ""
     if kind == "dropped":
-        return "dropped", _word(pb.DropReason, message.dropped.reason, "DROP_REASON_"), ""
+        return "dropped", reason_word(pb.DropReason, message.dropped.reason), ""
     if kind == "error":
-        reason = _word(pb.FrameErrorReason, message.error.reason, "FRAME_ERROR_REASON_")
+        reason = reason_word(pb.FrameErrorReason, message.error.reason)
         return "error", reason, message.error.message
     return "error", "unknown_outcome", "the server answered with an outcome that this client does not know"
 
 
-def _word(enum: type, number: int, prefix: str) -> str:
+def reason_word(enum: type, number: int) -> str:
+    """The protocol's word for a reason in lower case, without the enum's name."""
     names = {value: name for name, value in enum.items()}  # type: ignore[attr-defined]  # a protobuf enum
-    return str(names.get(number, f"{prefix}UNKNOWN_{number}")).removeprefix(prefix).lower()
+    prefix = "DROP_REASON_" if enum is pb.DropReason else "FRAME_ERROR_REASON_"
+    return str(names.get(number, f"unknown_{number}")).removeprefix(prefix).lower()
 
 
 def _detections(message: pb.FrameResult) -> tuple[Detection, ...]:
