@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -82,6 +84,7 @@ class Server:
         self._config = config
         self._loader = loader
         self._loop = asyncio.get_running_loop()
+        self._outcomes: deque[tuple[Frame, Outcome]] = deque()
         scheduler = Scheduler(self._deliver)
         budget = ByteBudget(config.max_queued_bytes)
         self.service = Service(
@@ -119,6 +122,8 @@ class Server:
             raise ModelError("no model could be loaded")
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        gc.collect()
+        gc.freeze()  # what is there now stays: looking through it again and again holds everything up
 
     async def drain(self) -> None:
         """Refuses new streams and answers what was sent, for `drain_timeout_s` at most."""
@@ -169,12 +174,15 @@ class Server:
             )
 
     def _deliver(self, outcomes: Iterable[tuple[Frame, Outcome]]) -> None:
-        self._loop.call_soon_threadsafe(_resolve, outcomes)
+        idle = not self._outcomes
+        self._outcomes.extend(outcomes)
+        if idle:  # otherwise the loop has been woken already
+            self._loop.call_soon_threadsafe(self._resolve)
 
-
-def _resolve(outcomes: Iterable[tuple[Frame, Outcome]]) -> None:
-    for frame, outcome in outcomes:
-        frame.owner.resolve(frame, outcome)
+    def _resolve(self) -> None:
+        while self._outcomes:
+            frame, outcome = self._outcomes.popleft()
+            frame.owner.resolve(frame, outcome)
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

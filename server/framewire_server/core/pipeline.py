@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from framewire_server.core.frame import Frame
 from framewire_server.core.outcomes import Detection, ErrorReason, Failed, Found, Outcome, Timings
@@ -63,8 +62,7 @@ class Pipeline(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A frame that lies in a row."""
 
     frame: Frame

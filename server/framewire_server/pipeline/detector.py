@@ -24,6 +24,7 @@ class Detector:
         self, spec: ModelSpec, engine: Engine, preparer: Preparer, *, batch_wait_s: float = 0.0
     ) -> None:
         self._spec = spec
+        self._names = _Names(enumerate(spec.labels))
         self._engine = engine
         self._preparer = preparer
         self.batch_wait_s = batch_wait_s
@@ -62,17 +63,18 @@ class Detector:
             found = suppress(found, wanted.iou_threshold, class_agnostic=self._spec.class_agnostic)
         found = best(found, wanted.max_detections)
         boxes = cast(Placement, placement).to_picture(found.boxes)
-        visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        names = self._names
         return [
-            Detection(class_id, self._label(class_id), score, *box)
-            for class_id, score, box in zip(
-                found.class_ids[visible].tolist(),
-                found.scores[visible].tolist(),
-                boxes[visible].tolist(),
-                strict=True,
+            Detection(class_id, names[class_id], score, left, top, right, bottom)
+            for class_id, score, (left, top, right, bottom) in zip(
+                found.class_ids.tolist(), found.scores.tolist(), boxes.tolist(), strict=True
             )
+            if right > left and bottom > top
         ]
 
-    def _label(self, class_id: int) -> str:
-        labels = self._spec.labels
-        return labels[class_id] if class_id < len(labels) else f"class-{class_id}"
+
+class _Names(dict[int, str]):
+    """Labels by class id; a class that the labels do not reach gets a number for a name."""
+
+    def __missing__(self, class_id: int) -> str:
+        return f"class-{class_id}"

@@ -12,7 +12,7 @@ MAX_CANDIDATES = 4096
 """Most boxes that enter suppression, as in TensorRT's NMS plugins; beyond, the best scores are kept."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidates:
     """Boxes of one picture in the network's coordinates."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -29,8 +28,7 @@ class Encoding(enum.Enum):
     I420 = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedFrame:
+class EncodedFrame(NamedTuple):
     """A frame's content as it came. Width, height and stride (bytes per row, 0 = packed) are for raw encodings."""
 
     encoding: Encoding

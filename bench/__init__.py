@@ -1,0 +1,1 @@
+"""Benches: each prints a ratio against a ceiling that is measured in the same run."""

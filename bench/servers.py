@@ -1,0 +1,114 @@
+"""The servers that the edge bench compares, as programs: `python -m bench.servers echo|null`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from framewire.v1 import detection_pb2 as pb
+from framewire.v1 import detection_pb2_grpc
+from framewire_server.app import Ready, serve
+from framewire_server.config import ServerConfig
+from framewire_server.engines.fake import FakePreparer
+from framewire_server.engines.port import Rows
+from framewire_server.models.families.ssd import SsdRows
+from framewire_server.models.repository import Entry
+from framewire_server.models.signature import Signature
+from framewire_server.models.spec import ModelSpec
+from framewire_server.pipeline.detector import Detector
+from framewire_server.tensors import Outputs, Tensor
+
+BOXES = 10
+WINDOW = 8
+
+
+class Echo(detection_pb2_grpc.DetectionServiceServicer):
+    """The least that a server of these messages does: parses each request and writes a ready response."""
+
+    async def Detect(  # type: ignore[override]  # noqa: N802  # the asyncio form
+        self, requests: AsyncIterator[pb.DetectRequest], context: Any
+    ) -> AsyncIterator[pb.DetectResponse]:
+        """Answers every frame with ten boxes."""
+        await anext(aiter(requests))
+        yield pb.DetectResponse(started=pb.StreamStarted(window=WINDOW))
+        response = pb.DetectResponse()
+        for n in range(BOXES):
+            box = pb.BoundingBox(left=n / 20, top=n / 20, right=0.5 + n / 20, bottom=0.5 + n / 20)
+            response.result.detections.detections.add(label="thing", class_id=1, score=0.9, box=box)
+        async for request in requests:
+            response.result.frame_id = request.frame.frame_id
+            yield response
+
+
+class NullEngine:
+    """Answers every row with the same ten boxes, at no cost."""
+
+    max_batch = 1
+    inputs = (Tensor("Input", (None, 3, 48, 64), "float32"),)
+    outputs = (Tensor("NMS", (None, 1, BOXES, 7), "float32"),)
+
+    def __init__(self) -> None:
+        rows = [(0, 1, 0.9, n / 20, n / 20, 0.5 + n / 20, 0.5 + n / 20) for n in range(BOXES)]
+        self._found = np.array(rows, np.float32).reshape(1, 1, BOXES, 7)
+
+    def new_rows(self) -> Rows:
+        """See Engine."""
+        return np.zeros((1, 48, 64, 3), np.uint8)
+
+    def infer(self, rows: Rows, count: int) -> Outputs:
+        """See Engine."""
+        return {"NMS": self._found}
+
+
+def load(entry: Entry, config: ServerConfig) -> Detector:
+    """Loads the null engine behind the SSD family, decoding nothing."""
+    engine = NullEngine()
+    signature = Signature(engine.inputs, engine.outputs)
+    match = SsdRows().match(signature)
+    assert match is not None
+    entry.spec = ModelSpec(
+        name=entry.name,
+        version="1",
+        path=entry.path,
+        signature=signature,
+        family=match.family,
+        preprocessing=match.preprocessing,
+        decoder=match.decoder,
+        input_width=64,
+        input_height=48,
+        labels=("background", "thing"),
+        score_threshold=0.3,
+        baked_score=0.0,
+        iou_threshold=None,
+        max_detections=300,
+        class_agnostic=False,
+        evidence=(),
+    )
+    return Detector(entry.spec, engine, FakePreparer())
+
+
+async def _echo() -> None:
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    detection_pb2_grpc.add_DetectionServiceServicer_to_server(Echo(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"listening on 127.0.0.1:{port}", flush=True)
+    await server.wait_for_termination()
+
+
+async def _null() -> None:
+    def ready(server: Ready) -> None:
+        print(f"listening on {server.address}", flush=True)
+
+    config = ServerConfig(listen="127.0.0.1:0", models=(Path("null.onnx"),), window=WINDOW)
+    await serve(config, asyncio.Event(), ready, loader=load)
+
+
+if __name__ == "__main__":
+    asyncio.run({"echo": _echo, "null": _null}[sys.argv[1]]())
