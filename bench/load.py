@@ -56,7 +56,9 @@ def started(*command: str) -> Iterator[Process]:
             process.terminate()
 
 
-async def run_streams(address: str, frames: Sequence[pb.Frame], streams: int, per_stream: int, window: int) -> None:
+async def run_streams(
+    address: str, frames: Sequence[pb.Frame], streams: int, per_stream: int, window: int
+) -> None:
     """Sends `per_stream` frames over each of `streams` streams at once, at most `window` unanswered in each;
     checks that each one is answered with detections."""
     async with grpc.aio.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
@@ -64,7 +66,9 @@ async def run_streams(address: str, frames: Sequence[pb.Frame], streams: int, pe
         await asyncio.gather(*(_stream(stub, frames, per_stream, window) for _ in range(streams)))
 
 
-async def _stream(stub: DetectionServiceAsyncStub, frames: Sequence[pb.Frame], count: int, window: int) -> None:
+async def _stream(
+    stub: DetectionServiceAsyncStub, frames: Sequence[pb.Frame], count: int, window: int
+) -> None:
     call = stub.Detect()
     await call.write(pb.DetectRequest(config=pb.StreamConfig(overload=_WAIT)))
     await call.read()
@@ -92,8 +96,8 @@ async def _stream(stub: DetectionServiceAsyncStub, frames: Sequence[pb.Frame], c
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
     """Median with the quartiles and extremes."""
-    low, _, high = statistics.quantiles(values, n=4)
-    numbers = (min(values), low, high, max(values))
+    quarter, _, three_quarters = statistics.quantiles(values, n=4)
+    numbers = (min(values), quarter, three_quarters, max(values))
     lowest, low, high, highest = (f"{value:.{digits}f}" for value in numbers)
     return (
         f"{statistics.median(values):.{digits}f} (quartiles {low} to {high}, range {lowest} to {highest}, "

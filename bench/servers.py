@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
 from framewire.v1 import detection_pb2 as pb
 from framewire.v1 import detection_pb2_grpc
 from framewire_server.app import Ready, serve
 from framewire_server.config import ServerConfig
-from framewire_server.engines.fake import FakePreparer
 from framewire_server.engines.port import Rows
 from framewire_server.models.families.ssd import SsdRows
 from framewire_server.models.repository import Entry
@@ -23,6 +23,8 @@ from framewire_server.models.signature import Signature
 from framewire_server.models.spec import ModelSpec
 from framewire_server.pipeline.detector import Detector
 from framewire_server.tensors import Outputs, Tensor
+from framewire_server.vision.decode import EncodedFrame, Picture
+from framewire_server.vision.geometry import Placement, Resize, placement
 
 BOXES = 10
 WINDOW = 8
@@ -31,7 +33,7 @@ WINDOW = 8
 class Echo(detection_pb2_grpc.DetectionServiceServicer):
     """The least that a server of these messages does: parses each request and writes a ready response."""
 
-    async def Detect(  # type: ignore[override]  # noqa: N802  # the asyncio form
+    async def Detect(  # noqa: N802  # the protocol's name
         self, requests: AsyncIterator[pb.DetectRequest], context: Any
     ) -> AsyncIterator[pb.DetectResponse]:
         """Answers every frame with ten boxes."""
@@ -44,6 +46,21 @@ class Echo(detection_pb2_grpc.DetectionServiceServicer):
         async for request in requests:
             response.result.frame_id = request.frame.frame_id
             yield response
+
+
+class NullPreparer:
+    """Looks at no picture."""
+
+    _PICTURE = np.zeros((200, 300, 3), np.uint8)
+    _PLACEMENT = placement(Resize.STRETCH, 300, 200, 64, 48)
+
+    def decode(self, frame: EncodedFrame) -> Picture:
+        """See Preparer."""
+        return self._PICTURE
+
+    def place(self, picture: Picture, row: NDArray[np.uint8]) -> Placement:
+        """See Preparer."""
+        return self._PLACEMENT
 
 
 class NullEngine:
@@ -90,12 +107,12 @@ def load(entry: Entry, config: ServerConfig) -> Detector:
         class_agnostic=False,
         evidence=(),
     )
-    return Detector(entry.spec, engine, FakePreparer())
+    return Detector(entry.spec, engine, NullPreparer())
 
 
 async def _echo() -> None:
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
-    detection_pb2_grpc.add_DetectionServiceServicer_to_server(Echo(), server)
+    detection_pb2_grpc.add_DetectionServiceServicer_to_server(Echo(), server)  # type: ignore[abstract]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"listening on 127.0.0.1:{port}", flush=True)

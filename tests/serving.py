@@ -28,9 +28,11 @@ async def served(
     server = asyncio.create_task(
         serve(config, stop, ready.set_result, loader=loader, device_maker=device_maker)
     )
-    await asyncio.wait([server, ready], return_when=asyncio.FIRST_COMPLETED)
-    if server.done():
-        await server
+    server.add_done_callback(lambda _: ready.cancel())
+    try:
+        await ready
+    except asyncio.CancelledError:
+        await server  # raises why it did not start
     try:
         yield ready.result()
     finally:

@@ -21,8 +21,9 @@ WAIT = pb.OverloadPolicy(wait=pb.WaitPolicy())
 
 @contextlib.asynccontextmanager
 async def stub(address: str) -> AsyncIterator[DetectionServiceAsyncStub]:
-    """A bare stub on a channel of its own."""
-    async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    """A bare stub on a channel of its own, which takes in 64 KiB of responses that nobody reads, not MiBs."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
         yield cast("DetectionServiceAsyncStub", detection_pb2_grpc.DetectionServiceStub(channel))
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import cv2
 import grpc
-from framewire import __version__
-from framewire.v1 import detection_pb2, model_pb2, model_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from framewire import __version__
+from framewire.v1 import detection_pb2, model_pb2, model_pb2_grpc
 from framewire_server.config import ServerConfig
 from framewire_server.core.budget import ByteBudget
 from framewire_server.core.device import Device
@@ -35,6 +35,7 @@ from framewire_server.pipeline.loading import load
 log = logging.getLogger(__name__)
 _TRANSPORT_MARGIN = 1.25
 _JOIN_S = 2.0
+_GRACE_S = 0.5  # for what the transport still has to write; all calls have ended
 _SERVICES = tuple(
     file.services_by_name[name].full_name
     for file in (detection_pb2.DESCRIPTOR, model_pb2.DESCRIPTOR)
@@ -145,7 +146,7 @@ class Server:
 
     async def close(self) -> None:
         """Ends what is left: calls, threads, the listening socket."""
-        await self._grpc.stop(grace=0)
+        await self._grpc.stop(_GRACE_S)
         self.service.scheduler.close()
         await asyncio.to_thread(self._device.join, _JOIN_S)
 

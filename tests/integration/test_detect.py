@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -126,7 +127,8 @@ async def test_unknown_models_and_versions_are_not_found(server: Ready) -> None:
 
 async def test_garbage_on_the_wire_ends_only_its_own_call(server: Ready) -> None:
     async with grpc.aio.insecure_channel(server.address) as channel:
-        call = channel.stream_stream("/framewire.v1.DetectionService/Detect")(iter([b"\xff\xff garbage"]))
+        method: Any = channel.stream_stream("/framewire.v1.DetectionService/Detect")
+        call = method(iter([b"\xff\xff garbage"]))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -144,7 +146,7 @@ async def test_garbage_on_the_wire_ends_only_its_own_call(server: Ready) -> None
     ],
 )
 async def test_a_bad_frame_fails_alone_and_in_order(
-    server: Ready, frame: dict[str, object], reason: str, says: str
+    server: Ready, frame: dict[str, Any], reason: str, says: str
 ) -> None:
     answered = results(await talk(server.address, [config(), raw(1), raw(2, **frame), raw(3)]))
     assert [result.frame_id for result in answered] == [1, 2, 3]
@@ -183,7 +185,7 @@ async def test_under_latest_drops_overtake_and_every_id_ends_once() -> None:
         served(FAKE, loader=fake_loader(gate), window=8, lanes=1) as server,
         stub(server.address) as service,
     ):
-        call = service.Detect()
+        call: Any = service.Detect()
         await call.write(config(overload=latest))
         assert (await call.read()).started.overload.latest.capacity == 2
         await call.write(raw(1))
@@ -209,7 +211,7 @@ async def test_busy_means_that_frames_gather_into_batches() -> None:
         served(FAKE, loader=loader, window=8, lanes=1, max_batch=4) as server,
         stub(server.address) as service,
     ):
-        call = service.Detect()
+        call: Any = service.Detect()
         await call.write(config(overload=latest))
         await call.read()
         await call.write(raw(1))
@@ -232,7 +234,7 @@ async def test_an_expired_frame_is_dropped_when_its_turn_comes() -> None:
         served(FAKE, loader=fake_loader(gate), window=8, lanes=1) as server,
         stub(server.address) as service,
     ):
-        call = service.Detect()
+        call: Any = service.Detect()
         await call.write(config(options={"max_frame_age": {"nanos": 500_000_000}}))
         await call.read()
         await call.write(raw(1))
@@ -255,7 +257,7 @@ async def test_a_client_that_never_reads_holds_a_bounded_number_of_frames() -> N
         served(FAKE, loader=fake_loader(seen.append), window=window) as server,
         stub(server.address) as service,
     ):
-        call = service.Detect()
+        call: Any = service.Detect()
         await call.write(config(overload=latest))
 
         async def send() -> None:

@@ -22,10 +22,10 @@ import httpx
 import numpy as np
 import onnx
 import pytest
-from framewire.v1 import detection_pb2 as pb
-from framewire_server.app import Ready
 from onnx import TensorProto, helper, numpy_helper
 
+from framewire.v1 import detection_pb2 as pb
+from framewire_server.app import Ready
 from tests.fakes import fake_loader
 from tests.serving import served
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import grpc
 
 from framewire import _sources, _wire
-from framewire._errors import Misuse, TimedOut
+from framewire._errors import LimitReached, Misuse, TimedOut
 from framewire._images import JPEG_QUALITY, encode, frame_of, needs_work
 from framewire._stream import AsyncStream
 from framewire._types import Color, FrameResult, ModelInfo, Options, Overload
@@ -128,7 +128,15 @@ class AsyncClient:
             model=model, options=_wire.options_message(options), frame=_wire.frame_message(1, frame, encoded)
         )
         submitted = time.monotonic()
-        response = await self._answer(self._detection().DetectImage(request, timeout=timeout), timeout)
+        call = self._detection().DetectImage(request, timeout=timeout)
+        try:
+            response = await self._answer(call, timeout)
+        except LimitReached as error:
+            if error.reason:
+                raise
+            # The transport's own limit, which has no word for a picture's outcome.
+            message = f"the picture has {len(encoded.content)} bytes, which is more than the server takes"
+            return FrameResult(1, "error", "too_large", message, tag=frame.tag)
         return _wire.result_of(response.result, response.model, frame.tag, submitted, submitted)
 
     async def models(self, *, timeout: float = 10.0) -> tuple[ModelInfo, ...]:
@@ -173,12 +181,16 @@ class AsyncClient:
 
 
 def _with_port(target: str) -> str:
-    if not target:
-        raise ValueError("the target is empty; it is HOST:PORT, for example localhost:50051")
+    if target.startswith(("dns:", "unix:", "ipv4:", "ipv6:")):
+        return target  # gRPC's own schemes
     host, _, port = target.rpartition(":")
-    if target.startswith("[") and target.endswith("]"):
-        return f"{target}:{DEFAULT_PORT}"
-    return target if host and port else f"{target.rstrip(':')}:{DEFAULT_PORT}"
+    if target.count(":") > 1 and not target.startswith("["):  # a bare IPv6 address
+        host, port = f"[{target}]", ""
+    elif not host or target.endswith("]"):
+        host, port = target, ""
+    if not host or "/" in target or (port and not port.isdecimal()):
+        raise ValueError(f"the target is HOST or HOST:PORT, for example localhost:50051, not {target!r}")
+    return f"{host}:{port or DEFAULT_PORT}"
 
 
 def _options(
@@ -188,7 +200,5 @@ def _options(
     labels: Iterable[str] | None,
     max_frame_age: float | None,
 ) -> Options:
-    if isinstance(labels, str):
-        raise TypeError("labels is a list of names, not one string")
-    names = None if labels is None else tuple(labels)
-    return Options(score_threshold, iou_threshold, max_detections, names, max_frame_age)
+    names = labels if labels is None or isinstance(labels, str) else tuple(labels)
+    return Options(score_threshold, iou_threshold, max_detections, names, max_frame_age)  # type: ignore[arg-type]

@@ -26,6 +26,9 @@ from __future__ import annotations
 class FramewireError(Exception):
     """The base of all others."""
 
+    reason: str = ""
+    """The server's word for programs, for example `UNKNOWN_MODEL`; empty when it is not from a Framewire server."""
+
 
 class ConnectionFailed(FramewireError):
     """Nobody answers at the address."""

@@ -26,8 +26,8 @@ class Encoded:
 
 
 def frame_of(image: Any, color: Color) -> Frame:
-    """Wraps a plain picture. Raises TypeError when it is none."""
-    frame = image if isinstance(image, Frame) else Frame(image, color=color)
+    """Wraps a plain picture; a path is its own tag. Raises TypeError when it is no picture."""
+    frame = image if isinstance(image, Frame) else Frame(image, tag=_path(image), color=color)
     if not (isinstance(frame.image, bytes | bytearray | memoryview | str | os.PathLike) or is_array(frame.image)
             or _is_pil(frame.image)):  # fmt: skip
         kind = type(frame.image).__name__
@@ -44,7 +44,7 @@ def encode(frame: Frame, jpeg_quality: int) -> Encoded:
     if isinstance(image, str | os.PathLike):
         return _encode_file(Path(image), jpeg_quality)
     if isinstance(image, bytes | bytearray | memoryview):
-        return _encode_bytes(bytes(image), frame)
+        return _encode_bytes(bytes(image), frame, jpeg_quality)
     if _is_pil(image):
         return _encode_pil(image, jpeg_quality)
     return _encode_array(image, frame.color, jpeg_quality)
@@ -52,12 +52,16 @@ def encode(frame: Frame, jpeg_quality: int) -> Encoded:
 
 def needs_work(frame: Frame) -> bool:
     """Whether `encode` takes long enough to leave the event loop for it."""
-    return not isinstance(frame.image, bytes | bytearray | memoryview)
+    return not (isinstance(frame.image, bytes) and (frame.encoding or _sniff(frame.image)))
 
 
 def is_array(image: Any) -> bool:
     """Whether it is an ndarray, told without NumPy."""
     return hasattr(image, "__array_interface__") and hasattr(image, "dtype")
+
+
+def _path(image: Any) -> Path | None:
+    return Path(image) if isinstance(image, str | os.PathLike) else None
 
 
 def _is_pil(image: Any) -> bool:
@@ -70,13 +74,10 @@ def _sniff(content: bytes) -> Encoding | None:
     return "png" if content.startswith(b"\x89PNG\r\n\x1a\n") else None
 
 
-def _encode_bytes(content: bytes, frame: Frame) -> Encoded:
+def _encode_bytes(content: bytes, frame: Frame, jpeg_quality: int) -> Encoded:
     encoding = frame.encoding or _sniff(content)
     if encoding is None:
-        raise ImageUnreadable(
-            "the bytes are neither JPEG nor PNG; "
-            "for a raw picture use Frame(image, encoding=..., width=..., height=...)"
-        )
+        return _reencode(content, "the bytes", jpeg_quality)
     return Encoded(encoding, content, frame.width, frame.height, frame.row_stride)
 
 
@@ -86,14 +87,21 @@ def _encode_file(path: Path, jpeg_quality: int) -> Encoded:
     except OSError as error:
         raise ImageUnreadable(f"{path}: {error.strerror or error}") from error
     encoding = _sniff(content)
-    if encoding:
-        return Encoded(encoding, content)
-    cv2 = import_cv2(f"sending {path}, which is neither JPEG nor PNG,")
+    return Encoded(encoding, content) if encoding else _reencode(content, str(path), jpeg_quality)
+
+
+def _reencode(content: bytes, name: str, jpeg_quality: int) -> Encoded:
+    """Encodes a picture of another format (BMP, WebP, TIFF ...) as JPEG."""
+    if not content:
+        raise ImageUnreadable(f"{name}: no bytes, so no picture")
+    cv2 = import_cv2(f"sending a picture that is neither JPEG nor PNG ({name})")
     import numpy as np
 
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ImageUnreadable(f"{path}: is not a picture")
+        raise ImageUnreadable(
+            f"{name}: not a picture (a raw one needs Frame(image, encoding=..., width=...))"
+        )
     return _encode_array(picture, "bgr", jpeg_quality)
 
 

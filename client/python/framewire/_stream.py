@@ -133,7 +133,7 @@ class AsyncStream:
         self._to_send.set()
 
     async def update(self, options: Options) -> None:
-        """Replaces the options from the next submitted frame on."""
+        """Replaces the options from the next submitted frame on; None goes back to the model's default."""
         self._update = pb.DetectRequest(update=pb.UpdateConfig(options=_wire.options_message(options)))
 
     async def close(self) -> None:
@@ -246,6 +246,9 @@ class AsyncStream:
         while not self._has_room():
             self._room.clear()
             await self._room.wait()
+        if self._draining and self._source is not None and not self._finished:
+            # It was taken from the source already: the application must learn where to resume.
+            self._end_here(self._ledger.submit(frame), "dropped", "shutting_down", "")
         if self._draining:
             raise ServerDraining(f"{self._target} is stopping; send to another server")
         if self._finished or self._ended:

@@ -18,6 +18,7 @@ from framewire._stream import AsyncStream
 from framewire._types import Color, FrameResult, ModelInfo, Options, Overload, StreamInfo
 
 T = TypeVar("T")
+_FINISH_S = 1.0
 
 
 class _Loop:
@@ -52,9 +53,17 @@ class _Loop:
         """Ends the thread; does nothing the second time, and in a fork."""
         if self._loop.is_closed() or os.getpid() != self._process:
             return
+        asyncio.run_coroutine_threadsafe(_finish_tasks(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _finish_tasks() -> None:
+    """Lets gRPC's tasks of cancelled calls end; a loop that stops under them complains about each."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    if tasks:
+        await asyncio.wait(tasks, timeout=_FINISH_S)
 
 
 class Client:

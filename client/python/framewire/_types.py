@@ -116,7 +116,7 @@ class FrameResult:
     """Why it was dropped or failed: the protocol's word in lower case, for example `superseded`."""
     message: str = ""
     """What was wrong, for people."""
-    found: tuple[Detection, ...] = field(default=(), repr=False)
+    found: tuple[Detection, ...] = ()
     """The objects when the outcome is `detections`, otherwise empty. `detections` cannot be misread so."""
     width: int = 0
     """Width of the upright picture in pixels, 0 when it was not decoded."""
@@ -163,6 +163,16 @@ class Options:
     """Labels to report."""
     max_frame_age: float | None = None
     """A frame older than this many seconds when its turn comes is dropped."""
+
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "iou_threshold", "max_frame_age"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, int | float):
+                raise TypeError(f"{name} is a number, not {value!r}")
+        if self.max_detections is not None and self.max_detections < 1:
+            raise ValueError(f"max_detections is at least 1, not {self.max_detections}")
+        if isinstance(self.labels, str):
+            raise TypeError("labels is a list of names, not one string")
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,10 +230,15 @@ def raise_error(error: grpc.RpcError, target: str, *, connected: bool) -> NoRetu
             text = f"nobody answers at {target}: is `framewire serve` running there, and is the port right? ({text})"
         elif kind is errors.ConnectionLost:
             text = f"the connection to {target} broke ({text})"
-        raise kind(text) from error
+        raise _with_reason(kind(text), reason) from error
     if code is grpc.StatusCode.UNIMPLEMENTED and not reason:
         text = f"{target} speaks gRPC, but is no Framewire server ({text})"
-    raise _STATUS_ERRORS.get(code, errors.ServerFault)(text or str(code)) from error
+    raise _with_reason(_STATUS_ERRORS.get(code, errors.ServerFault)(text or str(code)), reason) from error
+
+
+def _with_reason(error: errors.FramewireError, reason: str) -> errors.FramewireError:
+    error.reason = reason
+    return error
 
 
 def _reason(call: grpc.Call) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from framewire import __version__
 from framewire.commands.detect import detect
-
 from framewire_server.cli.demo import demo
 from framewire_server.cli.inspect import inspect
 from framewire_server.cli.serve import serve

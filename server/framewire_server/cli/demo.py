@@ -19,7 +19,6 @@ def demo(
     """Serve the bundled model, stream a clip to it, and show what was found."""
     require("demo", "demo")
     from framewire import FramewireError
-
     from framewire_server.demo.run import run
 
     try:

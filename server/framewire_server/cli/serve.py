@@ -84,7 +84,8 @@ def serve(
         config = ServerConfig(**{key: value for key, value in stated.items() if value is not None})
         asyncio.run(_run(config, until_stdin_closes))
     except ValidationError as error:
-        sys.exit("framewire: " + "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors()))
+        texts = [f"{item['loc'][0]}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
+        sys.exit("framewire: " + "; ".join(texts))
     except OperatorError as error:
         sys.exit(f"framewire: {error}")
 

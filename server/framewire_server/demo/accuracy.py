@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from faster_coco_eval import COCO, COCOeval_faster
+
 from framewire import FrameResult
 
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+
 from framewire import Client, Frame, FrameResult
 from framewire._sources import video
 from framewire.commands.draw import draw
 from framewire.commands.outputs import Annotated, Origin
 from framewire.commands.private_server import private_server
 from framewire.commands.progress import percentile
-from rich.console import Console
-from rich.table import Table
-
 from framewire_server.demo.accuracy import Accuracy, accuracy
 
 _SCORE_THRESHOLD = 0.3

@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import grpc
-from framewire.v1 import detection_pb2 as pb
 
+from framewire.v1 import detection_pb2 as pb
 from framewire_server.core.frame import Frame
 from framewire_server.core.outcomes import Failed, Outcome
 from framewire_server.edge import messages

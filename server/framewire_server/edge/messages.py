@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from framewire.v1 import detection_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 
+from framewire.v1 import detection_pb2 as pb
 from framewire_server.core.frame import Frame
 from framewire_server.core.outcomes import Dropped, DropReason, ErrorReason, Failed, Found, Outcome
 from framewire_server.core.stream import Latest, Wait

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from framewire.v1 import model_pb2 as pb
 from framewire.v1 import model_pb2_grpc
-
 from framewire_server.edge import messages
 from framewire_server.edge.service import Service
 from framewire_server.edge.status import ServicerContext, abort

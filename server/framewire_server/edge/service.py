@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from framewire.v1 import detection_pb2 as pb
-
 from framewire_server.config import ServerConfig
 from framewire_server.core.budget import ByteBudget
 from framewire_server.core.pictures import Pictures

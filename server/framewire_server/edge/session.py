@@ -8,8 +8,8 @@ import time
 from typing import cast
 
 import grpc
-from framewire.v1 import detection_pb2 as pb
 
+from framewire.v1 import detection_pb2 as pb
 from framewire_server.core.outcomes import DropReason, Failed
 from framewire_server.core.stream import Stream
 from framewire_server.edge import messages

@@ -44,9 +44,10 @@ class Placement(NamedTuple):
         scale = np.array(
             (self.placed_width, self.placed_height, self.placed_width, self.placed_height), np.float32
         )
-        fractions = (boxes - offset) / scale
+        fractions: NDArray[np.float32] = (boxes - offset) / scale
         np.maximum(fractions, 0.0, out=fractions)  # in place, and np.clip costs several times as much
-        return np.minimum(fractions, 1.0, out=fractions)
+        np.minimum(fractions, 1.0, out=fractions)
+        return fractions
 
 
 def placement(resize: Resize, width: int, height: int, input_width: int, input_height: int) -> Placement:

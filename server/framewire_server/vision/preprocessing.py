@@ -25,6 +25,8 @@ class Preprocessing:
             words[-1] += f" on {self.pad}"
         if any(self.mean):
             words.append("minus " + ", ".join(f"{value:g}" for value in self.mean))
-        if set(self.scale) != {1.0}:
+        if len(set(self.scale)) > 1:
             words.append("times " + ", ".join(f"{value:.6g}" for value in self.scale))
+        elif self.scale[0] != 1.0:
+            words.append(f"divided by {1 / self.scale[0]:.6g}")
         return "; ".join(words)

@@ -28,14 +28,20 @@ if _version_not_supported:
 class DetectionServiceStub(object):
     """Finds objects in frames.
 
-    A call that cannot go on ends with a gRPC status that carries one
-    google.rpc.ErrorInfo whose domain is "framewire":
-    INVALID_ARGUMENT    the client broke a rule of this file; do not retry
-    NOT_FOUND           no such model; do not retry
-    UNAVAILABLE         model loading, or server draining; retry after google.rpc.RetryInfo
-    RESOURCE_EXHAUSTED  a limit on streams or message size was reached
-    UNIMPLEMENTED       this server version lacks the behaviour asked for
-    INTERNAL            a defect of the server; details are in its log only
+    A call that cannot go on ends with a gRPC status. Its details (a google.rpc.Status
+    in the trailer grpc-status-details-bin) hold one google.rpc.ErrorInfo of the domain
+    "framewire", with one of these reasons; clients must accept others:
+    INVALID_ARGUMENT    a rule of this file was broken, do not retry:
+    CONFIG_MISSING, CONFIG_REPEATED, EMPTY_MESSAGE,
+    MALFORMED_MESSAGE, FRAME_ID_NOT_INCREASING, BAD_OPTION,
+    UNKNOWN_LABEL, NO_DEFAULT_MODEL
+    NOT_FOUND           UNKNOWN_MODEL, UNKNOWN_VERSION, do not retry
+    UNAVAILABLE         MODEL_LOADING, DRAINING: retry after google.rpc.RetryInfo;
+    MODEL_FAILED: the operator must act
+    PERMISSION_DENIED   ADMINISTRATION_OFF
+    INTERNAL            INTERNAL: a defect of the server; details are in its log only
+    A status without ErrorInfo is gRPC's own, for example RESOURCE_EXHAUSTED for a
+    message larger than the transport takes.
     """
 
     def __init__(self, channel):
@@ -59,14 +65,20 @@ class DetectionServiceStub(object):
 class DetectionServiceServicer(object):
     """Finds objects in frames.
 
-    A call that cannot go on ends with a gRPC status that carries one
-    google.rpc.ErrorInfo whose domain is "framewire":
-    INVALID_ARGUMENT    the client broke a rule of this file; do not retry
-    NOT_FOUND           no such model; do not retry
-    UNAVAILABLE         model loading, or server draining; retry after google.rpc.RetryInfo
-    RESOURCE_EXHAUSTED  a limit on streams or message size was reached
-    UNIMPLEMENTED       this server version lacks the behaviour asked for
-    INTERNAL            a defect of the server; details are in its log only
+    A call that cannot go on ends with a gRPC status. Its details (a google.rpc.Status
+    in the trailer grpc-status-details-bin) hold one google.rpc.ErrorInfo of the domain
+    "framewire", with one of these reasons; clients must accept others:
+    INVALID_ARGUMENT    a rule of this file was broken, do not retry:
+    CONFIG_MISSING, CONFIG_REPEATED, EMPTY_MESSAGE,
+    MALFORMED_MESSAGE, FRAME_ID_NOT_INCREASING, BAD_OPTION,
+    UNKNOWN_LABEL, NO_DEFAULT_MODEL
+    NOT_FOUND           UNKNOWN_MODEL, UNKNOWN_VERSION, do not retry
+    UNAVAILABLE         MODEL_LOADING, DRAINING: retry after google.rpc.RetryInfo;
+    MODEL_FAILED: the operator must act
+    PERMISSION_DENIED   ADMINISTRATION_OFF
+    INTERNAL            INTERNAL: a defect of the server; details are in its log only
+    A status without ErrorInfo is gRPC's own, for example RESOURCE_EXHAUSTED for a
+    message larger than the transport takes.
     """
 
     def Detect(self, request_iterator, context):
@@ -112,14 +124,20 @@ def add_DetectionServiceServicer_to_server(servicer, server):
 class DetectionService(object):
     """Finds objects in frames.
 
-    A call that cannot go on ends with a gRPC status that carries one
-    google.rpc.ErrorInfo whose domain is "framewire":
-    INVALID_ARGUMENT    the client broke a rule of this file; do not retry
-    NOT_FOUND           no such model; do not retry
-    UNAVAILABLE         model loading, or server draining; retry after google.rpc.RetryInfo
-    RESOURCE_EXHAUSTED  a limit on streams or message size was reached
-    UNIMPLEMENTED       this server version lacks the behaviour asked for
-    INTERNAL            a defect of the server; details are in its log only
+    A call that cannot go on ends with a gRPC status. Its details (a google.rpc.Status
+    in the trailer grpc-status-details-bin) hold one google.rpc.ErrorInfo of the domain
+    "framewire", with one of these reasons; clients must accept others:
+    INVALID_ARGUMENT    a rule of this file was broken, do not retry:
+    CONFIG_MISSING, CONFIG_REPEATED, EMPTY_MESSAGE,
+    MALFORMED_MESSAGE, FRAME_ID_NOT_INCREASING, BAD_OPTION,
+    UNKNOWN_LABEL, NO_DEFAULT_MODEL
+    NOT_FOUND           UNKNOWN_MODEL, UNKNOWN_VERSION, do not retry
+    UNAVAILABLE         MODEL_LOADING, DRAINING: retry after google.rpc.RetryInfo;
+    MODEL_FAILED: the operator must act
+    PERMISSION_DENIED   ADMINISTRATION_OFF
+    INTERNAL            INTERNAL: a defect of the server; details are in its log only
+    A status without ErrorInfo is gRPC's own, for example RESOURCE_EXHAUSTED for a
+    message larger than the transport takes.
     """
 
     @staticmethod

@@ -1,0 +1,75 @@
+# The only commands that people and CI need. `make demo` and `make test` set up what they use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTO_VENV := .build/proto-venv
+PROTOS := framewire/v1/detection.proto framewire/v1/model.proto
+STUBS := client/python
+SOURCES := client/python/framewire server/framewire_server tests bench examples training
+
+.PHONY: help demo test test-system test-thin test-pythons check lint proto proto-check bench clean
+
+help:  ## Lists the commands.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo  ## Serves the bundled model, streams a clip to it, shows what was found.
+	$(BIN)/framewire demo --output demo-output
+
+test: $(VENV)/.dev  ## Runs all tests but those that need system packages.
+	$(BIN)/pytest -m 'not system'
+
+test-system: $(VENV)/.dev  ## Runs the tests that need system packages (Node); says what it skips.
+	$(BIN)/pytest -m system
+
+test-thin:  ## Runs the client's tests in an environment without any extra.
+	$(PYTHON) -m venv .build/thin-venv
+	.build/thin-venv/bin/pip install --quiet --disable-pip-version-check . pytest pytest-asyncio pytest-timeout
+	.build/thin-venv/bin/pytest tests/thin -p no:cacheprovider
+
+test-pythons:  ## Runs the tests on every supported Python that is installed.
+	bash tests/pythons.sh
+
+check: lint proto-check test test-thin test-system  ## All that CI checks.
+
+lint: $(VENV)/.dev  ## Style, types, and the protocol's rules.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	@tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null); \
+	if [ -n "$$tag" ]; then $(BIN)/buf breaking --against ".git#tag=$$tag"; \
+	else echo 'buf breaking: no release tag yet, so nothing is frozen'; fi
+
+$(PROTO_VENV)/.ready: proto/requirements.txt
+	$(PYTHON) -m venv $(PROTO_VENV)
+	$(PROTO_VENV)/bin/pip install --quiet --disable-pip-version-check -r proto/requirements.txt
+	touch $@
+
+proto: $(PROTO_VENV)/.ready  ## Generates the committed Python stubs.
+	$(PROTO_VENV)/bin/python -m grpc_tools.protoc -Iproto \
+	  --plugin=protoc-gen-mypy_grpc=$(PROTO_VENV)/bin/protoc-gen-mypy_grpc \
+	  --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
+
+proto-check: $(PROTO_VENV)/.ready
+	rm -rf .build/stubs && mkdir -p .build/stubs/framewire/v1
+	$(MAKE) --no-print-directory proto STUBS=.build/stubs
+	diff -r -x __init__.py -x __pycache__ .build/stubs/framewire/v1 client/python/framewire/v1 \
+	  || { echo 'the committed stubs are not those of proto/: run make proto'; exit 1; }
+
+bench: $(VENV)/.dev  ## Measures the server against ceilings of the same run.
+	$(BIN)/python -m bench.edge
+	$(BIN)/python -m bench.throughput
+
+clean:  ## Removes everything that these commands made.
+	rm -rf $(VENV) .build demo-output
