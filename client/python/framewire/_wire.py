@@ -153,7 +153,7 @@ def _options(effective: pb.EffectiveOptions) -> Options:
     return Options(
         score_threshold=effective.score_threshold,
         iou_threshold=effective.iou_threshold if effective.HasField("iou_threshold") else None,
-        max_detections=effective.max_detections,
+        max_detections=effective.max_detections or None,
         labels=tuple(effective.label_filter.labels) if effective.HasField("label_filter") else None,
         max_frame_age=_seconds(effective.max_frame_age) if effective.HasField("max_frame_age") else None,
     )

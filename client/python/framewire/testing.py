@@ -98,6 +98,8 @@ class FakeServer:
         """All frames that came, in the order of arrival."""
         self.configs: list[pb.StreamConfig] = []
         """The configs of all streams."""
+        self.updates: list[pb.UpdateConfig] = []
+        """All changes of options."""
         self._answer = answer
         self._labels = tuple(labels)
         self._model = model
@@ -192,6 +194,8 @@ class _Detection(detection_pb2_grpc.DetectionServiceServicer):
                 started = self._fake.started()
                 started.overload.CopyFrom(request.config.overload)
                 yield pb.DetectResponse(started=started)
+            elif request.HasField("update"):
+                self._fake.updates.append(request.update)
             elif request.HasField("frame"):
                 result = self._fake.answer(request.frame)
                 if result is None:
