@@ -24,6 +24,7 @@ from framewire._errors import (
 )
 from framewire._images import Encoded, encode, frame_of, needs_work
 from framewire._ledger import Ledger, Slot
+from framewire._status import FinalStatus
 from framewire._types import Color, FrameResult, Latency, Latest, Options, StreamInfo, Wait
 from framewire.v1 import detection_pb2 as pb
 
@@ -78,6 +79,7 @@ class AsyncStream:
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._call: DetectCall | None = None
+        self._status: FinalStatus | None = None
         self._info: StreamInfo | None = None
 
     @property
@@ -169,14 +171,15 @@ class AsyncStream:
 
     async def _open(self) -> None:
         call = self._call = self._stub.Detect()
+        self._status = FinalStatus(call)
         try:
             await asyncio.wait_for(self._handshake(call), self._connect_timeout)
         except asyncio.TimeoutError as error:
             call.cancel()
             text = f"{self._target} did not open the stream within {self._connect_timeout:g} s"
             raise TimedOut(text) from error
-        except grpc.RpcError as error:
-            _wire.raise_error(error, self._target, connected=False)
+        except grpc.RpcError:
+            _wire.raise_error(await self._status.error(), self._target, connected=False)
         self._tasks = [
             asyncio.create_task(self._supervised(part)) for part in (self._receive, self._send_all)
         ]
@@ -197,17 +200,22 @@ class AsyncStream:
         """Runs a part of the stream; what it raises ends the stream."""
         try:
             await part()
-        except grpc.RpcError as error:
-            try:
-                _wire.raise_error(error, self._target, connected=True)
-            except FramewireError as translated:
-                self._fail(translated)
+        except grpc.RpcError:
+            await self._fail_by_status()
         except FramewireError as error:
             self._fail(error)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # the user's own source failed: iteration raises just that
             self._fail(error)
+
+    async def _fail_by_status(self) -> None:
+        """Ends the stream with what the call's status means."""
+        assert self._status is not None
+        try:
+            _wire.raise_error(await self._status.error(), self._target, connected=True)
+        except FramewireError as translated:
+            self._fail(translated)
 
     def _fail(self, error: Exception) -> None:
         if not self._finished:
@@ -328,7 +336,7 @@ class AsyncStream:
                 slot = self._mailbox.popleft()
                 self._room.set()
                 await self._write(call, slot)
-        except asyncio.InvalidStateError:
+        except (asyncio.InvalidStateError, grpc.RpcError):
             return  # the call has ended; reading tells why
 
     async def _write(self, call: DetectCall, slot: Slot) -> None:

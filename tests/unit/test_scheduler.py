@@ -1,0 +1,269 @@
+"""Which frame next: everybody's turn, and what is never handed out."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framewire_server.core.frame import Frame
+from framewire_server.core.mailbox import Mailbox, WhenFull
+from framewire_server.core.outcomes import Dropped, DropReason, Timings
+from framewire_server.core.scheduler import Scheduler
+from tests.unit.frames import MODEL, Clock, Core, Owner, frame
+
+
+class Sender:
+    """Somebody who always has a frame waiting: when one is taken, the next one comes."""
+
+    def __init__(self, core: Core, identity: str, model: str = MODEL) -> None:
+        self.identity = identity
+        self.model = model
+        self._core = core
+        self._mailbox = mailbox(core, identity, model)
+        self._sent = 0
+        self.send()
+
+    def send(self) -> None:
+        self._sent += 1
+        self._core.scheduler.put(self._mailbox, frame(Owner(), self._sent, tag=self))
+
+
+def mailbox(core: Core, identity: str, model: str = MODEL) -> Mailbox:
+    return core.scheduler.open_mailbox(model, identity, 8, WhenFull.DROP_OLDEST)
+
+
+def turns(core: Core, takes: int, *models: str) -> list[Sender]:
+    """Takes frames of senders, who send the next one at once; returns whose they were."""
+    found = []
+    for _ in range(takes):
+        taken = core.take(*models)
+        assert taken is not None and isinstance(taken.tag, Sender)
+        taken.tag.send()
+        found.append(taken.tag)
+    return found
+
+
+def even(counts: Iterable[int]) -> bool:
+    """Whether nobody got more than one turn ahead of another."""
+    counts = list(counts)
+    return max(counts) - min(counts) <= 1
+
+
+def put_all(core: Core, into: Mailbox, frames: Iterable[Frame]) -> None:
+    for each in frames:
+        assert core.scheduler.put(into, each) is None
+
+
+def taken_ids(core: Core) -> list[int]:
+    """Takes all that can be taken."""
+    found = []
+    while taken := core.take():
+        found.append(taken.frame_id)
+    return found
+
+
+# Whose turn it is.
+
+
+def test_frames_of_one_sender_are_taken_oldest_first() -> None:
+    core = Core()
+    put_all(core, mailbox(core, "a"), [frame(Owner(), n) for n in range(5)])
+    assert taken_ids(core) == [0, 1, 2, 3, 4]
+
+
+def test_fifty_streams_of_one_identity_get_no_more_than_the_one_stream_of_another() -> None:
+    core = Core()
+    senders = [Sender(core, "many") for _ in range(50)] + [Sender(core, "one")]
+    counts = Counter(sender.identity for sender in turns(core, 400))
+    assert counts == {"many": 200, "one": 200}
+    assert len(senders) == 51
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.integers(1, 200))
+def test_identities_take_turns_however_many_streams_they_have(streams: list[int], takes: int) -> None:
+    core = Core()
+    senders = [Sender(core, f"identity {n}") for n, count in enumerate(streams) for _ in range(count)]
+    counts = Counter({sender.identity: 0 for sender in senders})
+    counts.update(sender.identity for sender in turns(core, takes))
+    assert even(counts.values())
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 100))
+def test_the_streams_of_an_identity_take_turns(streams: int, others: int, takes: int) -> None:
+    core = Core()
+    of_one = [Sender(core, "one") for _ in range(streams)]
+    _ = [Sender(core, "other") for _ in range(others)]
+    got = Counter(turns(core, takes))
+    assert even(got[sender] for sender in of_one)
+
+
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=5), st.integers(1, 150))
+def test_models_take_turns_however_many_identities_use_them(identities: list[int], takes: int) -> None:
+    core = Core()
+    _ = [
+        Sender(core, f"identity {n}", f"model {m}")
+        for m, count in enumerate(identities)
+        for n in range(count)
+    ]
+    counts = Counter({f"model {m}": 0 for m in range(len(identities))})
+    counts.update(sender.model for sender in turns(core, takes))
+    assert even(counts.values())
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), min_size=1))
+def test_whoever_comes_or_goes_those_who_stay_get_even_shares(steps: list[tuple[int, int, bool]]) -> None:
+    core = Core()
+    staying = [Sender(core, f"staying {n}") for n in range(3)]
+    passing: list[Mailbox] = []
+    got: Counter[Sender] = Counter()
+    for who, frames, leave in steps:
+        passing.append(mailbox(core, f"passing {who}"))
+        put_all(core, passing[-1], [frame(Owner(), n) for n in range(frames)])
+        if leave:
+            core.scheduler.close_mailbox(passing.pop(frames % len(passing)))
+        taken = core.take()
+        assert taken is not None, "somebody always has a frame"
+        if isinstance(taken.tag, Sender):
+            got[taken.tag] += 1
+            taken.tag.send()
+    assert even(got[sender] for sender in staying)
+
+
+def test_who_was_idle_gets_a_turn_at_once_but_no_turns_are_saved_up() -> None:
+    core = Core()
+    busy = Sender(core, "busy")
+    turns(core, 100)
+    late = Sender(core, "late")
+    assert Counter(turns(core, 20)) == {busy: 10, late: 10}
+
+
+def test_only_frames_of_wanted_models_are_taken() -> None:
+    core = Core()
+    Sender(core, "a", "one")
+    two = Sender(core, "a", "two")
+    assert turns(core, 3, "two") == [two] * 3
+    assert core.take("three") is None
+
+
+def test_a_lane_may_ask_for_one_model_out_of_its_turn() -> None:
+    core = Core()
+    put_all(core, mailbox(core, "a", "one"), [frame(Owner(), n) for n in range(3)])
+    with core.scheduler.lock:
+        taken = [core.scheduler.take_of("one") for _ in range(4)]
+        assert core.scheduler.take_of("never heard of") is None
+    assert [each and each.frame_id for each in taken] == [0, 1, 2, None]
+
+
+# What is handed out, and what is not.
+
+
+def test_a_taken_frame_knows_when_its_turn_came() -> None:
+    core = Core()
+    put_all(core, mailbox(core, "a"), [frame(Owner(), 1, read_at=99.0)])
+    core.clock.now = 100.5
+    taken = core.take()
+    assert taken is not None and (taken.read_at, taken.taken_at) == (99.0, 100.5)
+
+
+@pytest.mark.parametrize(("waited", "handed_out"), [(0.0, True), (0.999, True), (1.0, False), (5.0, False)])
+def test_a_frame_that_expired_is_delivered_as_dropped_when_it_would_be_taken(
+    waited: float, handed_out: bool
+) -> None:
+    core, owner = Core(), Owner()
+    put_all(core, mailbox(core, "a"), [frame(owner, 1, expires_at=101.0, read_at=99.5)])
+    core.clock.now += waited
+    assert (core.take() is not None) is handed_out
+    core.turn()
+    dropped = Dropped(DropReason.EXPIRED, Timings(queue_s=0.5 + waited))
+    assert owner.ended == ([] if handed_out else [(1, dropped)])
+
+
+def test_no_poller_looks_for_expired_frames() -> None:
+    core, owner = Core(), Owner()
+    put_all(core, mailbox(core, "a"), [frame(owner, 1, expires_at=101.0)])
+    core.clock.now += 60
+    core.turn()
+    assert owner.ended == []
+
+
+def test_expired_and_cancelled_frames_are_passed_over_until_one_is_good() -> None:
+    core, owner = Core(), Owner()
+    frames = [frame(owner, n, expires_at=50.0 if n % 3 == 0 else None) for n in range(9)]
+    for n in (1, 2, 4, 5):
+        frames[n].cancelled = True
+    put_all(core, mailbox(core, "a"), frames[:8])
+    put_all(core, mailbox(core, "b"), frames[8:])
+    assert sorted(taken_ids(core)) == [7, 8]
+    core.turn()
+    assert [frame_id for frame_id, _ in owner.ended] == [0, 3, 6], "a cancelled frame vanishes"
+
+
+def test_a_closed_mailbox_takes_its_frames_with_it() -> None:
+    core, owner = Core(), Owner()
+    gone, stays = mailbox(core, "a"), mailbox(core, "a")
+    put_all(core, gone, [frame(owner, n) for n in range(3)])
+    put_all(core, stays, [frame(owner, 7)])
+    core.scheduler.close_mailbox(gone)
+    assert taken_ids(core) == [7]
+    assert owner.ended == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=40))
+def test_every_frame_put_is_taken_once_or_goes_with_its_mailbox(steps: list[tuple[int, bool]]) -> None:
+    core, owner = Core(), Owner()
+    boxes = {n: mailbox(core, f"identity {n % 2}", f"model {n // 2}") for n in range(4)}
+    expected: dict[int, list[int]] = {n: [] for n in boxes}
+    for step, (n, close) in enumerate(steps):
+        if close:
+            core.scheduler.close_mailbox(boxes[n])
+            boxes[n], expected[n] = mailbox(core, f"identity {n % 2}", f"model {n // 2}"), []
+        else:
+            surplus = core.scheduler.put(boxes[n], frame(owner, step))
+            expected[n].append(step)
+            if surplus:
+                assert surplus.frame_id == expected[n].pop(0), "the oldest has to go"
+    assert sorted(taken_ids(core)) == sorted(n for ids in expected.values() for n in ids)
+
+
+@pytest.mark.parametrize(("when_full", "gone"), [(WhenFull.DROP_OLDEST, 0), (WhenFull.DROP_NEWEST, 3)])
+def test_a_full_mailbox_gives_up_its_oldest_or_its_newest_frame(when_full: WhenFull, gone: int) -> None:
+    core = Core()
+    box = core.scheduler.open_mailbox(MODEL, "a", 3, when_full)
+    surplus = [core.scheduler.put(box, frame(Owner(), n)) for n in range(4)]
+    assert [each and each.frame_id for each in surplus] == [None, None, None, gone]
+    assert taken_ids(core) == [n for n in range(4) if n != gone]
+
+
+# Who is woken.
+
+
+def test_waiting_threads_are_woken_by_a_frame_and_by_the_end() -> None:
+    scheduler = Scheduler(lambda outcomes: None, Clock())
+    work = scheduler.condition(each_frame=True)
+    ids: list[int] = []
+
+    def lane() -> None:
+        with scheduler.lock:
+            while not scheduler.closed:
+                while taken := scheduler.take(lambda model: True):
+                    ids.append(taken[1].frame_id)
+                    seen.notify()
+                work.wait(5)
+
+    seen = scheduler.condition(each_frame=False)
+    thread = threading.Thread(target=lane)
+    thread.start()
+    box = scheduler.open_mailbox(MODEL, "a", 8, WhenFull.DROP_OLDEST)
+    for n in range(3):
+        scheduler.put(box, frame(Owner(), n))
+    with scheduler.lock:
+        assert seen.wait_for(lambda: len(ids) == 3, 5)
+    scheduler.close()
+    thread.join(5)
+    assert not thread.is_alive() and ids == [0, 1, 2]
+    assert scheduler.closed
