@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import av
+
 from framewire import AsyncClient, FramewireError
 
 

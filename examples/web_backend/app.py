@@ -10,12 +10,13 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
-import framewire as fw
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+
+import framewire as fw
 
 MAX_BYTES = 16 << 20  # what a server takes unless its operator says otherwise
 TIMEOUT_S = float(os.environ.get("FRAMEWIRE_TIMEOUT", "10"))

@@ -111,7 +111,8 @@ def _stop(stop: asyncio.Event) -> None:
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """A server that another program started ends with it, however that ends."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):  # unbuffered: a buffer's lock would be held at exit
+        pass
     loop.call_soon_threadsafe(stop.set)
 
 

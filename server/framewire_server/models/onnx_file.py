@@ -32,6 +32,8 @@ def load(path: Path) -> onnx.ModelProto:
 
 def signature(model: onnx.ModelProto, path: Path) -> Signature:
     """Describes a model. Raises ModelError when it has no inputs or outputs to speak of."""
+    if any(_is_vague(_tensor(value)) for value in model.graph.output):
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = tuple(_tensor(value) for value in graph.input if value.name not in constants)
@@ -48,6 +50,11 @@ def signature(model: onnx.ModelProto, path: Path) -> Signature:
         baked_score=_baked_score(graph),
         labels=labels.read(beside) if beside else None,
     )
+
+
+def _is_vague(tensor: Tensor) -> bool:
+    """Whether more is open than the batch: some exporters leave out sizes that the graph implies."""
+    return None in tensor.shape[1:]
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:

@@ -33,8 +33,10 @@ class Candidates:
 
 def best(candidates: Candidates, count: int) -> Candidates:
     """The `count` best, best first; equals stay in order."""
-    order = np.argsort(-candidates.scores, kind="stable")[:count]
-    return candidates.pick(order)
+    scores = candidates.scores
+    if len(scores) <= count and (scores[:-1] >= scores[1:]).all():
+        return candidates  # as suppression, in the model or ours, leaves them
+    return candidates.pick(np.argsort(-scores, kind="stable")[:count])
 
 
 def suppress(candidates: Candidates, iou_threshold: float, *, class_agnostic: bool = False) -> Candidates:
