@@ -44,7 +44,10 @@ class FinalStatus:
     def _read(self) -> grpc.aio.AioRpcError:
         call = self._call
         return grpc.aio.AioRpcError(
-            _now(call.code()), _now(call.initial_metadata()), _now(call.trailing_metadata()), _now(call.details())
+            _now(call.code()),
+            _now(call.initial_metadata()),
+            _now(call.trailing_metadata()),
+            _now(call.details()),
         )
 
 

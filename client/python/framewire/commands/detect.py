@@ -21,6 +21,8 @@ from framewire.commands.private_server import private_server
 from framewire.commands.progress import Tally
 
 _DEFAULT_SERVER = "localhost:50051"
+_JPEG_QUALITY = 90
+_MOST_NAMED = 5
 
 
 def detect(
@@ -44,7 +46,14 @@ def detect(
     ] = None,
     score_threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Least score.")] = None,
     labels: Annotated[str | None, typer.Option(metavar="A,B", help="Report only these labels.")] = None,
-    jpeg_quality: Annotated[int, typer.Option(min=1, max=100, help="For frames of videos.")] = 90,
+    jpeg_quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=100,
+            help="For frames of videos. Unset: uncompressed to a server on this machine, 90 to others.",
+        ),
+    ] = None,
 ) -> None:
     """Find objects in pictures, folders of pictures and videos.
 
@@ -54,31 +63,53 @@ def detect(
     """
     # With JSON on the standard output, everything for people goes to the other one.
     console = Console(stderr=json == "-", highlight=False, soft_wrap=True)
+    wanted = [label.strip() for label in labels.split(",")] if labels else None
     try:
         with contextlib.ExitStack() as stack:
             paths = _checked(sources)
-            target, name = server or _DEFAULT_SERVER, model or ""
-            if model and _is_file(model):
-                if server:
-                    sys.exit("framewire: give either --server, or a model file to serve privately")
-                target, name = stack.enter_context(private_server(Path(model))), ""
-            client = stack.enter_context(Client(target, jpeg_quality=jpeg_quality))
+            annotated = AnnotatedOutput(output, single=len(paths) == 1) if output else None
             lines = stack.enter_context(json_lines(json))
-            annotated = AnnotatedOutput(output, single=_is_single(paths)) if output else None
-            wanted = [label.strip() for label in labels.split(",")] if labels else None
+            target, name = _server(stack, server, model)
+            client = stack.enter_context(Client(target, jpeg_quality=jpeg_quality or _JPEG_QUALITY))
+            exact_bytes = (
+                client.model(name).max_frame_bytes if jpeg_quality is None and _is_here(target) else 0
+            )
             tally = stack.enter_context(Tally(console, _count(paths)))
             results = client.stream(
-                _frames(paths), model=name, score_threshold=score_threshold, labels=wanted, overload="wait"
+                _frames(paths, exact_bytes),
+                model=name,
+                score_threshold=score_threshold,
+                labels=wanted,
+                overload="wait",
             )
             _consume(results, tally, console, lines, annotated)
     except FramewireError as error:
         sys.exit(f"framewire: {error}")
     console.print(tally.summary())
     if annotated:
-        console.print("wrote " + ", ".join(str(path) for path in annotated.written[:5])
-                      + (f" and {len(annotated.written) - 5} more" if len(annotated.written) > 5 else ""))  # fmt: skip
+        console.print(_written(annotated.written))
     if tally.outcomes["error"] or tally.outcomes["dropped"]:
         raise typer.Exit(1)
+
+
+def _server(stack: contextlib.ExitStack, server: str | None, model: str | None) -> tuple[str, str]:
+    """Returns HOST:PORT and the model's name; a model file gets a private server in `stack`."""
+    if model is None or not _is_file(model):
+        return server or _DEFAULT_SERVER, model or ""
+    if server:
+        sys.exit("framewire: give either --server, or a model file to serve privately")
+    return stack.enter_context(private_server(Path(model))), ""
+
+
+def _is_here(target: str) -> bool:
+    """Whether a server runs on this machine, so that bytes are cheaper than compressing them."""
+    host = target.rpartition(":")[0].strip("[]")
+    return host in ("", "localhost", "::1") or host.startswith("127.")
+
+
+def _written(paths: list[Path]) -> str:
+    more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+    return "wrote " + ", ".join(str(path) for path in paths[:_MOST_NAMED]) + more
 
 
 def _consume(
@@ -134,20 +165,22 @@ def _is_video(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() not in _sources.PICTURE_SUFFIXES
 
 
-def _is_single(paths: list[Path]) -> bool:
-    return len(paths) == 1
-
-
 def _count(paths: list[Path]) -> int | None:
     """How many frames there will be; None when a video does not tell."""
     return None if any(_is_video(path) for path in paths) else len(paths)
 
 
-def _frames(paths: list[Path]) -> Iterator[Frame]:
+def _frames(paths: list[Path], exact_bytes: int) -> Iterator[Frame]:
+    """Yields what to send; pictures of a video uncompressed if they have `exact_bytes` at most."""
     for path in paths:
-        if _is_video(path):
-            for frame in _sources.video(path):
-                _, seconds = frame.tag
-                yield Frame(frame.image, tag=Origin(path, frame.image, seconds))
-        else:
+        if not _is_video(path):
             yield Frame(path, tag=Origin(path, None, None))
+            continue
+        for frame in _sources.video(path):
+            picture, (_, seconds) = frame.image, frame.tag
+            origin = Origin(path, picture, seconds)
+            if picture.nbytes <= exact_bytes:
+                height, width = picture.shape[:2]
+                yield Frame(picture.tobytes(), tag=origin, encoding="bgr8", width=width, height=height)
+            else:
+                yield Frame(picture, tag=origin)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import zlib
 from typing import Any
 
 from framewire._images import import_cv2
@@ -23,7 +22,7 @@ def draw(picture: Any, result: FrameResult) -> Any:
         _label(cv2, canvas, f"{result.outcome}: {result.reason}", (0, 0), (40, 40, 220), size)
         return canvas
     for found in reversed(result.found):  # the best last, on top
-        color = color_of(found.label)
+        color = color_of(found.class_id)
         box = found.box.scaled(width, height)
         left, top, right, bottom = (round(edge) for edge in (box.left, box.top, box.right, box.bottom))
         cv2.rectangle(canvas, (left, top), (right, bottom), color, max(round(3 * size), 1), cv2.LINE_AA)
@@ -31,10 +30,9 @@ def draw(picture: Any, result: FrameResult) -> Any:
     return canvas
 
 
-def color_of(label: str) -> tuple[int, int, int]:
-    """A colour (B, G, R) for a label: always the same, and bright."""
-    hue = zlib.crc32(label.encode()) * _GOLDEN_RATIO % 1.0
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.95)
+def color_of(class_id: int) -> tuple[int, int, int]:
+    """A bright colour (B, G, R) for a class; those of neighbouring classes are far apart."""
+    red, green, blue = colorsys.hsv_to_rgb((0.38 + class_id * _GOLDEN_RATIO) % 1.0, 0.75, 0.95)
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
