@@ -199,7 +199,9 @@ def test_a_jpeg_whose_thumbnail_is_whole_and_which_itself_is_cut_off_is_undecoda
     whole = content[:2] + segment + content[2:]
     assert decode(EncodedFrame(Encoding.JPEG, whole), PIXELS).shape == (16, 16, 3)
     for length in range(2 + len(segment), len(whole)):
-        assert failure(EncodedFrame(Encoding.JPEG, whole[:length]))[0] is ErrorReason.UNDECODABLE, length
+        reason, message = failure(EncodedFrame(Encoding.JPEG, whole[:length]))
+        assert reason is ErrorReason.UNDECODABLE, length
+        assert message.startswith("not a whole JPEG picture: it "), length
 
 
 def test_a_png_cut_off_anywhere_is_undecodable() -> None:

@@ -28,10 +28,11 @@ both_kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 class Slow:
-    """A picture whose decoding takes until `finish` is set."""
+    """A picture whose decoding, or else whose resizing, takes until `finish` is set."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, to_resize: bool = False) -> None:
         self.name = name
+        self.to_resize = to_resize
         self.begun = threading.Event()
         self.finish = threading.Event()
 
@@ -66,7 +67,7 @@ class Network:
         return [""] * self.max_batch
 
     def decode(self, item: object) -> object:
-        if isinstance(item, Slow):
+        if isinstance(item, Slow) and not item.to_resize:
             item.begun.set()
             assert item.finish.wait(PATIENCE_S)
             item = item.name
@@ -75,6 +76,10 @@ class Network:
         return item
 
     def place(self, picture: object, rows: object, row: int) -> object:
+        if isinstance(picture, Slow):
+            picture.begun.set()
+            assert picture.finish.wait(PATIENCE_S)
+            picture = picture.name
         if str(picture).startswith("misplaced"):
             raise RuntimeError("no place for it")
         cast("list[str]", rows)[row] = str(picture)
@@ -431,18 +436,55 @@ def test_workers_that_wait_for_a_row_end_with_the_scheduler() -> None:
 
 
 def test_a_frame_is_not_taken_before_there_is_a_row_for_it() -> None:
-    network = Network(max_batch=1)
-    with bench("pooled", network, workers=3) as at:
+    network, other = Network(max_batch=1), Network("other")
+    with bench("pooled", network, other) as at:
         mailbox = at.mailbox(capacity=1)
         assert at.put("runs", mailbox) is None
         assert start(network) == ["runs"]
         assert at.put("fills the next batch", mailbox) is None
         gathered(network, "pooled", 2)
         assert at.put("old", mailbox) is None
+        for word in ("x", "y"):  # by the second one it was the turn of the old frame's model
+            at.send(word, model="other")
+            gathered(other, "pooled", 1)
         superseded = at.put("new", mailbox)
         assert superseded is not None and superseded.tag == "old"
-        network.let_all()
-        assert sorted(at.outcomes(3)) == ["fills the next batch", "new", "runs"]
+        for each in (network, other):
+            each.let_all()
+        assert sorted(at.outcomes(5)) == ["fills the next batch", "new", "runs", "x", "y"]
+
+
+def test_a_sealed_batch_waits_for_resizes_in_progress() -> None:
+    network, slow = Network(), Slow("slow", to_resize=True)
+    with bench("pooled", network, workers=2) as at:
+        at.send("first")
+        assert start(network) == ["first"]
+        gathered(network, "pooled", 1)
+        at.send(slow)
+        assert slow.begun.wait(PATIENCE_S)
+        at.send("quick")
+        gathered(network, "pooled", 1)
+        network.let()
+        assert list(at.outcomes(1)) == ["first"]
+        slow.finish.set()
+        assert start(network) == ["slow", "quick"]
+        network.let()
+        assert {word: found(outcome) for word, outcome in at.outcomes(2).items()} == {
+            "slow": ("slow", 2),
+            "quick": ("quick", 2),
+        }
+
+
+def test_a_batch_of_nothing_but_resizes_in_progress_does_not_hold_another_model() -> None:
+    network, other, slow = Network(), Network("other", gated=False), Slow("slow", to_resize=True)
+    with bench("pooled", network, other, workers=2) as at:
+        at.send(slow)
+        assert slow.begun.wait(PATIENCE_S)
+        for word in ("a", "b"):  # whichever model's turn it is
+            at.send(word, model="other")
+            assert found(at.outcomes(1)[word]) == (word, 1)
+        slow.finish.set()
+        assert start(network) == ["slow"]
 
 
 # The end.

@@ -72,6 +72,18 @@ def test_a_picture_is_taken_and_answered_once() -> None:
     assert core.budget.used_bytes == 0
 
 
+def test_the_place_of_an_identity_goes_with_its_last_picture() -> None:
+    core = Core()
+    desk = Desk(core, capacity=1)
+    for n in range(50):
+        cancel = desk.submit(f"identity {n}")
+        if n % 2:
+            cancel()
+        else:
+            core.answer(take(core))
+    assert not core.scheduler._models[MODEL].identities, "or clients that come and go would pile up"
+
+
 def test_pictures_may_be_answered_in_any_order() -> None:
     core = Core()
     desk = Desk(core)

@@ -209,6 +209,7 @@ def test_a_closed_mailbox_takes_its_frames_with_it() -> None:
     put_all(core, gone, [frame(owner, n) for n in range(3)])
     put_all(core, stays, [frame(owner, 7)])
     core.scheduler.close_mailbox(gone)
+    assert len(gone) == 0
     assert taken_ids(core) == [7]
     assert owner.ended == []
 
