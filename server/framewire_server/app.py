@@ -86,6 +86,7 @@ class Server:
         self._loader = loader
         self._loop = asyncio.get_running_loop()
         self._outcomes: deque[tuple[Frame, Outcome]] = deque()
+        self._woken = False
         scheduler = Scheduler(self._deliver)
         budget = ByteBudget(config.max_queued_bytes)
         self.service = Service(
@@ -175,12 +176,13 @@ class Server:
             )
 
     def _deliver(self, outcomes: Iterable[tuple[Frame, Outcome]]) -> None:
-        idle = not self._outcomes
         self._outcomes.extend(outcomes)
-        if idle:  # otherwise the loop has been woken already
+        if not self._woken:  # once is enough for all that have gathered when the loop gets to it
+            self._woken = True
             self._loop.call_soon_threadsafe(self._resolve)
 
     def _resolve(self) -> None:
+        self._woken = False  # first, so that what comes from now on wakes the loop again
         while self._outcomes:
             frame, outcome = self._outcomes.popleft()
             frame.owner.resolve(frame, outcome)

@@ -19,11 +19,13 @@ class Device:
         self._deliver = deliver
         self._pipelines: dict[Hashable, Pipeline] = {}
         self._threads: list[threading.Thread] = []
+        self._work = scheduler.condition(each_frame=True)
 
     def add(self, pipeline: Pipeline) -> None:
         """Lets the device answer frames of one more model."""
         with self._scheduler.lock:
             self._pipelines[pipeline.model] = pipeline
+            self._work.notify_all()
 
     def start(self) -> None:
         """Starts the threads."""
@@ -33,7 +35,8 @@ class Device:
     def join(self, timeout_s: float | None = None) -> None:
         """Waits for the threads to end after the scheduler was closed."""
         for thread in self._threads:
-            thread.join(timeout_s)
+            if thread.ident is not None:  # a server that could not listen never started them
+                thread.join(timeout_s)
 
     def _spawn(self, kind: str, count: int, target: Callable[[], None]) -> None:
         # Daemons: shutting down never waits for a thread that hangs in a driver.

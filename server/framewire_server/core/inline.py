@@ -20,7 +20,6 @@ class InlineDevice(Device):
 
     def __init__(self, name: str, scheduler: Scheduler, deliver: Deliver, *, lanes: int) -> None:
         super().__init__(name, scheduler, deliver)
-        self._work = scheduler.condition(each_frame=True)
         self._spawn("lane", lanes, self._run_lane)
 
     def _run_lane(self) -> None:
@@ -56,6 +55,8 @@ class InlineDevice(Device):
         ended: list[tuple[Frame, Outcome]] = []
         batch: list[Placed] = []
         for frame in frames:
+            if frame.cancelled:
+                continue
             try:
                 picture = pipeline.decode(frame.item)
                 row = len(batch)

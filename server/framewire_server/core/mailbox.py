@@ -47,6 +47,13 @@ class Mailbox:
         """Removes and returns the oldest frame."""
         return self._frames.popleft() if self._frames else None
 
+    def discard(self, frame: Frame) -> bool:
+        """Forgets one frame; returns whether it was there."""
+        if frame not in self._frames:
+            return False
+        self._frames.remove(frame)
+        return True
+
     def clear(self) -> None:
         """Forgets all frames."""
         self._frames.clear()

@@ -66,6 +66,11 @@ class Pictures:
             owner.resolve(frame, Dropped(DropReason.OVERLOADED))
         return lambda: owner.cancel(frame)
 
+    def discard(self, place: _Place, frame: Frame) -> None:
+        """Ends a picture that nobody waits for; it no longer takes up a place."""
+        self._scheduler.discard(place.mailbox, frame)
+        self.end(place, frame)
+
     def end(self, place: _Place, frame: Frame) -> None:
         """Counts a picture's end; the identity's place goes with its last picture."""
         self._budget.give(frame.size_bytes)
@@ -98,4 +103,4 @@ class _Picture:
         if not self._ended:
             self._ended = True
             frame.cancelled = True
-            self._pictures.end(self._place, frame)
+            self._pictures.discard(self._place, frame)

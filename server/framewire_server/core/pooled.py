@@ -87,7 +87,6 @@ class PooledDevice(Device):
         self._rows: dict[Hashable, _Rows] = {}
         self._turns: deque[Hashable] = deque()
         self._batches = lanes + 1  # one runs in every lane while the next one fills
-        self._work = scheduler.condition(each_frame=True)
         self._row_freed = scheduler.condition(each_frame=False)
         self._row_settled = scheduler.condition(each_frame=False)
         self._spawn("prepare", workers, self._run_worker)
@@ -96,10 +95,10 @@ class PooledDevice(Device):
     def add(self, pipeline: Pipeline) -> None:
         """Lets the device answer frames of one more model."""
         rows = _Rows(pipeline, self._batches)
-        super().add(pipeline)
         with self._scheduler.lock:
             self._rows[pipeline.model] = rows
             self._turns.append(pipeline.model)
+        super().add(pipeline)
 
     def _run_worker(self) -> None:
         while taken := self._take():
@@ -155,20 +154,20 @@ class PooledDevice(Device):
         """Waits for a batch that may start, takes it, and waits for resizes in progress."""
         scheduler = self._scheduler
         with scheduler.lock:
-            while not (rows := self._startable()):
+            while not (rows := self._startable(now := scheduler.clock())):
                 if scheduler.closed:
                     return None
-                waits = [r.wait_s(scheduler.clock()) for r in self._rows.values()]
+                waits = [r.wait_s(now) for r in self._rows.values()]
                 self._row_settled.wait(min((wait for wait in waits if wait), default=None))
             filling, rows.filling = rows.filling, None
+            self._row_freed.notify_all()  # the next batch may be opened
             assert filling is not None  # _startable saw it under this lock
             while filling.resizing:
                 self._row_settled.wait()
             return rows, filling
 
-    def _startable(self) -> _Rows | None:
+    def _startable(self, now: float) -> _Rows | None:
         """The rows of the model whose batch starts next; models take turns."""
-        now = self._scheduler.clock()
         for _ in range(len(self._turns)):
             rows = self._rows[self._turns[0]]
             self._turns.rotate(-1)
@@ -179,6 +178,9 @@ class PooledDevice(Device):
 
     def _run(self, rows: _Rows, filling: _Filling) -> list[tuple[Frame, Outcome]]:
         batch = [placed for placed in filling.placed if placed]
+        if not batch:
+            self._free(rows, filling)
+            return []
         count = len(filling.placed)
         clock = self._scheduler.clock
         return run_batch(rows.pipeline, filling.rows, count, batch, clock, lambda: self._free(rows, filling))
@@ -187,4 +189,4 @@ class PooledDevice(Device):
         with self._scheduler.lock:
             rows.free.append(filling.rows)
             self._row_freed.notify_all()
-            self._work.notify(rows.room)
+            self._work.notify(max(rows.room, 0))

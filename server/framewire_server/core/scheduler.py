@@ -96,8 +96,8 @@ class Scheduler:
         return self._closed
 
     def condition(self, *, each_frame: bool) -> threading.Condition:
-        """A condition on the scheduler's lock that is notified of the end, and once for every frame put if
-        `each_frame`."""
+        """A condition on the scheduler's lock that is notified of the end and, if `each_frame`, once for every
+        frame put, whatever its model: who wakes may find nothing to take."""
         condition = threading.Condition(self.lock)
         self._conditions.append(condition)
         if each_frame:
@@ -118,15 +118,18 @@ class Scheduler:
     def close_mailbox(self, mailbox: Mailbox) -> None:
         """Forgets a mailbox and the frames in it, which nobody waits for."""
         with self.lock:
-            model = self._models[mailbox.model]
-            identity = model.identities[mailbox.identity]
             mailbox.clear()
-            identity.leave(mailbox)
-            identity.open_mailboxes -= 1
-            if not len(identity):
-                model.leave(identity)
-            if not identity.open_mailboxes:
-                del model.identities[mailbox.identity]
+            self._leave(mailbox)
+            identities = self._models[mailbox.model].identities
+            identities[mailbox.identity].open_mailboxes -= 1
+            if not identities[mailbox.identity].open_mailboxes:
+                del identities[mailbox.identity]
+
+    def discard(self, mailbox: Mailbox, frame: Frame) -> None:
+        """Takes a frame out that nobody waits for, if it still waits for its turn."""
+        with self.lock:
+            if mailbox.discard(frame) and not len(mailbox):
+                self._leave(mailbox)
 
     def put(self, mailbox: Mailbox, frame: Frame) -> Frame | None:
         """Puts a frame into a mailbox; never blocks. Returns the frame that has to go, if one has."""
@@ -146,10 +149,10 @@ class Scheduler:
 
     def take(self, wanted: Callable[[Hashable], bool]) -> tuple[Hashable, Frame] | None:
         """Takes the next frame of a model that is `wanted`, without blocking. Call with the lock held."""
-        for _ in range(len(self._order)):
-            model = self._order[0]
-            self._order.rotate(-1)
+        for model in self._order:
             if wanted(model) and (frame := self.take_of(model)):
+                self._order.remove(model)  # its turn is over; those that were passed over keep theirs
+                self._order.append(model)
                 return model, frame
         return None
 
@@ -174,3 +177,11 @@ class Scheduler:
             self._closed = True
             for condition in self._conditions:
                 condition.notify_all()
+
+    def _leave(self, mailbox: Mailbox) -> None:
+        """Takes an empty mailbox out of the turns."""
+        model = self._models[mailbox.model]
+        identity = model.identities[mailbox.identity]
+        identity.leave(mailbox)
+        if not len(identity):
+            model.leave(identity)

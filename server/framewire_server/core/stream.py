@@ -92,7 +92,7 @@ class Stream:
         expires_at: float | None,
         tag: object,
     ) -> None:
-        """Lets a frame wait for its turn. The id must be new."""
+        """Lets a frame wait for its turn. The id must be new, and `may_read` true."""
         frame = Frame(
             self,
             frame_id,
@@ -122,7 +122,8 @@ class Stream:
         if self._closed or frame.outcome is not None:
             return
         frame.outcome = outcome
-        frame.item = None  # the content is not needed while the outcome waits to be written
+        if not frame.cancelled:  # else a lane may be about to look at it
+            frame.item = None  # the content is not needed while the outcome waits to be written
         self._budget.give(frame.size_bytes)
         if isinstance(outcome, Dropped):
             del self._slots[frame.frame_id]

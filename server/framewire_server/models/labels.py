@@ -6,6 +6,8 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
+from framewire_server.errors import ModelError
+
 COCO = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
     "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
@@ -62,5 +64,16 @@ def beside(model: Path) -> Path | None:
 
 
 def read(path: Path) -> tuple[str, ...]:
-    """Reads a labels file: one name a line, blank lines at the end ignored."""
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines())
+    """Reads a labels file: UTF-8, one name a line, blank lines at the end ignored. Raises ModelError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"{path}: is no UTF-8 text at byte {error.start}; labels are one name a line"
+        ) from error
+    return tuple(line.strip() for line in text.rstrip().splitlines())
+
+
+def is_background(label: str) -> bool:
+    """Whether a label names what is no object."""
+    return label.lower().strip("_") in ("background", "bg", "unlabeled", "none")

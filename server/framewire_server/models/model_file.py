@@ -18,7 +18,7 @@ Triple = Annotated[tuple[float, float, float], "three numbers, in the order of t
 class ModelFile(BaseModel):
     """Everything is optional but `schema: 1`. Unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_: Literal[1] = Field(1, alias="schema")
     family: str | None = None
@@ -33,9 +33,9 @@ class ModelFile(BaseModel):
     resize: Resize | None = None
     pad: int | None = Field(None, ge=0, le=255)
     labels: tuple[str, ...] | None = Field(None, min_length=1)
-    score_threshold: float | None = Field(None, ge=0, le=1)
-    iou_threshold: float | None = Field(None, ge=0, le=1)
-    max_detections: int | None = Field(None, ge=1)
+    score_threshold: float | None = Field(None, ge=0, le=1, strict=True)
+    iou_threshold: float | None = Field(None, ge=0, le=1, strict=True)
+    max_detections: int | None = Field(None, ge=1, strict=True)
     class_agnostic: bool | None = None
 
     @classmethod
@@ -51,7 +51,7 @@ class ModelFile(BaseModel):
             raise ModelError(f"{path}: larger than {_MOST_BYTES} bytes")
         try:
             content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise ModelError(f"{path}: is not YAML: {error}") from error
         if not isinstance(content, dict) or "schema" not in content:
             raise ModelError(f"{path}: must be a mapping that begins with `schema: 1`")
@@ -89,4 +89,6 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         known = ", ".join(field.alias or name for name, field in ModelFile.model_fields.items())
         return f"unknown key `{key}`; known are {known}"
+    if key == "version" and error["type"] == "string_type":
+        return f'`version`: put it in quotes, as in version: "{error["input"]}"'
     return f"`{key}`: {error['msg']}"

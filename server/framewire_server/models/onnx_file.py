@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -59,23 +58,29 @@ def _is_vague(tensor: Tensor) -> bool:
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     kind = value.type.tensor_type
-    dims = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim)
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name if kind.elem_type else "unknown"
+    # Some exporters write -1 or 0 where others leave a dimension out.
+    dims = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
+    except KeyError:
+        dtype = "unknown"
     return Tensor(value.name, dims, dtype)
 
 
 def _first_operations(graph: onnx.GraphProto, image: str | None) -> tuple[str, ...]:
-    """Kinds of the operations that pixels pass before the first layer with weights, as far as they are a chain."""
+    """Kinds of the operations that pixels pass on their way to the first layer with weights; empty when the way
+    forks, is long, or ends elsewhere."""
     found: list[str] = []
-    waiting = deque([image] if image else [])
-    while waiting and len(found) < _MOST_FIRST_OPERATIONS:
-        name = waiting.popleft()
+    name = image
+    while len(found) <= _MOST_FIRST_OPERATIONS:
         users = [node for node in graph.node if name in node.input]
-        if len(users) != 1 or users[0].op_type in _LAYERS:
-            break
+        if len(users) != 1:
+            return ()
+        if users[0].op_type in _LAYERS:
+            return tuple(found)
         found.append(users[0].op_type)
-        waiting.extend(users[0].output[:1])
-    return tuple(found)
+        name = users[0].output[0]
+    return ()
 
 
 def _baked_score(graph: onnx.GraphProto) -> float:

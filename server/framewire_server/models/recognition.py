@@ -61,6 +61,10 @@ def _match(signature: Signature, stated: str | None) -> Match:
 
 
 def _spec(path: Path, name: str, signature: Signature, match: Match, stated: ModelFile) -> ModelSpec:
+    if signature.image is None:
+        raise ModelError(
+            f"{path}: needs one input of rank 4, the picture, but has others:\n{signature.table()}"
+        )
     if signature.input_size is None:
         raise ModelError(
             f"{path}: the input's height and width are not fixed:\n{signature.table()}\n"
@@ -107,10 +111,15 @@ def _labels(signature: Signature, match: Match, stated: ModelFile) -> tuple[tupl
     if known is None:
         names = labels.numbered(count or 0)
         return names, ("no labels found: put one name a line into labels.txt beside the model",)
+    if match.background_first and not labels.is_background(known[0]):
+        known = ("background", *known)
+        return known, (
+            f"{len(known) - 1} labels without a background line: class 1 is taken to be {known[1]}",
+        )
     if count is None or len(known) == count:
         return tuple(known), ()
     warning = f"{len(known)} labels for {count} classes"
-    if len(known) == count + 1 and known[0].lower() in ("background", "__background__", "bg"):
+    if len(known) == count + 1 and labels.is_background(known[0]):
         return tuple(known[1:]), (f"{warning}: the first one is the background and is left out",)
     padded = (*known, *labels.numbered(count)[len(known) :])[:count]
     return padded, (f"{warning}: check that the labels file belongs to the model",)

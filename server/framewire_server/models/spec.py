@@ -36,6 +36,8 @@ class Match:
     score_threshold: float
     iou_threshold: float | None
     """None when the model's boxes are final."""
+    background_first: bool = False
+    """Whether class 0 is the background, which a labels file may leave out."""
     evidence: tuple[str, ...] = ()
     """One sentence for each decision: what was seen and what follows."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
-
 from framewire_server.core.outcomes import Detection
 from framewire_server.engines.port import Engine, Preparer, Rows
 from framewire_server.models.options import EffectiveOptions
@@ -58,7 +56,9 @@ class Detector:
         wanted = cast(EffectiveOptions, options)
         found = self._spec.decoder(cast(Outputs, outputs), row, wanted.score_threshold)
         if wanted.allowed is not None:
-            found = found.pick(wanted.allowed[np.minimum(found.class_ids, len(wanted.allowed) - 1)])
+            allowed = wanted.allowed
+            found = found.pick(found.class_ids < len(allowed))  # a class beyond the labels is not on the list
+            found = found.pick(allowed[found.class_ids])
         if wanted.iou_threshold is not None:
             found = suppress(found, wanted.iou_threshold, class_agnostic=self._spec.class_agnostic)
         found = best(found, wanted.max_detections)

@@ -53,7 +53,7 @@ def suppress(candidates: Candidates, iou_threshold: float, *, class_agnostic: bo
         np.hstack([corner, size]).astype(np.float64),  # type: ignore[arg-type]  # stubs ask for a list of rectangles
         candidates.scores,  # type: ignore[arg-type]
         class_ids.astype(np.int32),  # type: ignore[arg-type]
-        0.0,
+        -1.0,  # thresholds were applied; OpenCV would drop scores of just 0
         iou_threshold,
     )
     return candidates.pick(np.asarray(kept, dtype=np.intp))

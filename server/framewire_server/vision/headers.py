@@ -9,6 +9,7 @@ _JPEG_END = b"\xff\xd9"
 # Start-of-frame markers carry the size; C4, C8 and CC lie in their range and mean something else (ITU T.81, B.1).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_SCAN = 0xDA
+_MOST_JPEG_MARKERS = 4096  # fill bytes included; a real header has some twenty
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
@@ -22,7 +23,9 @@ def jpeg_size(content: bytes) -> tuple[int, int]:
         raise ValueError("it does not begin like a JPEG picture")
     size: tuple[int, int] | None = None
     at = 2
-    while at + 4 <= len(content):
+    for _ in range(_MOST_JPEG_MARKERS):
+        if at + 4 > len(content):
+            break
         if content[at] != 0xFF:
             raise ValueError(f"no JPEG marker at byte {at}")
         marker = content[at + 1]

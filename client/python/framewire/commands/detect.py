@@ -26,9 +26,7 @@ _MOST_NAMED = 5
 
 
 def detect(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Pictures, folders, video files.")
-    ],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="Pictures, folders, video files.")],
     server: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help=f"Default {_DEFAULT_SERVER}, unless --model is given."),
@@ -62,7 +60,7 @@ def detect(
     framewire detect clip.mp4 photos/ --server gpu:50051 --json results.jsonl --labels person,car
     """
     # With JSON on the standard output, everything for people goes to the other one.
-    console = Console(stderr=json == "-", highlight=False, soft_wrap=True)
+    console = Console(stderr=json == "-", highlight=False, soft_wrap=True, markup=False)
     wanted = [label.strip() for label in labels.split(",")] if labels else None
     try:
         with contextlib.ExitStack() as stack:

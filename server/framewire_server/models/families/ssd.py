@@ -58,6 +58,7 @@ class SsdRows:
             labels=origin.labels,
             score_threshold=0.3,
             iou_threshold=None,
+            background_first=True,
             evidence=(f"output {rows.name} has rows of seven: SSD, suppression inside", *evidence),
         )
 

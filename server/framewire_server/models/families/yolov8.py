@@ -5,6 +5,8 @@ Ultralytics YOLOv8, v9, 11, 12 and raw 26 exports, and YOLOv9. Rows 1, 32 and 33
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,22 +31,29 @@ class YoloV8:
 
     def match(self, signature: Signature) -> Match | None:
         """Rows 1, 32 and 33: see the module."""
+        _refuse_other_tasks(signature)
         output = _head(signature)
         if output is None:
             return None
         assert output.shape[1] is not None  # _head saw it
         classes = output.shape[1] - 4
-        _refuse_other_tasks(signature, classes)
+        _refuse_extra_columns(signature, classes)
         evidence = [
             f"output {output.name} is [batch, 4+{classes}, anchors]: a YOLOv8-type head with {classes} classes",
             "YOLOv8-type networks take RGB / 255, letterboxed on 114, and need suppression",
         ]
+        preprocessing = _PREPROCESSING
+        if signature.normalises:
+            preprocessing = replace(preprocessing, scale=(1.0, 1.0, 1.0))
+            evidence.append(
+                f"the graph begins with {', '.join(signature.first_operations)}: it divides itself"
+            )
         if "names" in signature.metadata:
             evidence.append("labels come from the model's metadata")
         return Match(
             family=self.name,
             row=1 if {"names", "stride"} <= signature.metadata.keys() else 32,
-            preprocessing=_PREPROCESSING,
+            preprocessing=preprocessing,
             decoder=_Decoder(output.name),
             classes=classes,
             labels=from_metadata(signature.metadata),
@@ -66,12 +75,15 @@ def _head(signature: Signature) -> Tensor | None:
     return outputs[0]
 
 
-def _refuse_other_tasks(signature: Signature, classes: int) -> None:
+def _refuse_other_tasks(signature: Signature) -> None:
     task = signature.metadata.get("task", "detect")
-    if task != "detect":
+    if task != "detect" and "stride" in signature.metadata:
         raise ModelError(
             f"its metadata says that the model's task is {task!r}; Framewire serves detectors (task 'detect')"
         )
+
+
+def _refuse_extra_columns(signature: Signature, classes: int) -> None:
     names = from_metadata(signature.metadata)
     if names is not None and len(names) < classes and "stride" in signature.metadata:
         raise ModelError(
