@@ -40,7 +40,8 @@ def add_front(
     height, width = image.shape[1:3] if channels_last else image.shape[2:4]
     batch = next(value for value in graph.input if value.name == image.name).type.tensor_type.shape.dim[0]
     rows = helper.make_tensor_value_info(ROWS, TensorProto.UINT8, [None, height, width, 3])
-    rows.type.tensor_type.shape.dim[0].CopyFrom(batch)
+    if batch.dim_param or batch.dim_value > 0:
+        rows.type.tensor_type.shape.dim[0].CopyFrom(batch)
     before = list(graph.node)
     del graph.input[:], graph.node[:]
     graph.input.extend([rows, *kept])
