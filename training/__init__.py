@@ -1,0 +1,1 @@
+"""Makes the bundled demo: draws pictures, trains the detector, renders the clip (see README.md)."""
