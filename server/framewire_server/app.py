@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import cv2
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -70,7 +68,9 @@ async def serve(
     """
     server = Server(config, loader, device_maker)
     try:
-        await server.start()
+        await server.start(stop)
+        if stop.is_set():
+            return
         ready(Ready(server.address, tuple(server.service.repository.entries.values())))
         await stop.wait()
         await server.drain()
@@ -106,12 +106,11 @@ class Server:
         self._grpc = grpc.aio.server(options=_channel_options(config))
         self.address = ""
 
-    async def start(self) -> None:
-        """Listens, then loads the models: until they are loaded, calls end as UNAVAILABLE.
+    async def start(self, stop: asyncio.Event) -> None:
+        """Listens, then loads the models, until `stop` is set; calls end as UNAVAILABLE all the while.
 
         Raises ListenError, and ModelError when a model that was named, or every model of a folder, fails.
         """
-        cv2.setNumThreads(1)  # lanes run side by side; threads of OpenCV's own would only get in their way
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         self._register()
@@ -119,13 +118,13 @@ class Server:
         await self._grpc.start()
         self._device.start()
         for entry in self.service.repository.entries.values():
+            if stop.is_set():
+                return
             await self._load(entry)
         if not any(entry.state is ModelState.READY for entry in self.service.repository.entries.values()):
             raise ModelError("no model could be loaded")
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        gc.collect()
-        gc.freeze()  # what is there now stays: looking through it again and again holds everything up
 
     async def drain(self) -> None:
         """Refuses new streams and answers what was sent, for `drain_timeout_s` at most."""

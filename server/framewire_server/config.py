@@ -11,6 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _MIB = 1 << 20
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class ServerConfig(BaseSettings):
     """Checked once at start, then frozen."""
 
@@ -46,12 +51,10 @@ class ServerConfig(BaseSettings):
     batch_wait_ms: float = Field(0.0, ge=0, le=1000)
     """Longest that a batch waits for company, from its first frame. 0 never waits, and still batches when busy."""
 
-    lanes: int = Field(default_factory=lambda: min(os.cpu_count() or 1, 4), ge=1, le=256)
+    lanes: int = Field(default_factory=lambda: min(_cores(), 4), ge=1, le=256)
     """Batches inferred at the same time."""
 
-    threads_per_lane: int = Field(
-        default_factory=lambda: max((os.cpu_count() or 1) // min(os.cpu_count() or 1, 4), 1), ge=1
-    )
+    threads_per_lane: int = Field(default_factory=lambda: max(_cores() // min(_cores(), 4), 1), ge=1)
     """Threads that ONNX Runtime uses for one batch."""
 
     drain_delay_s: float = Field(0.0, ge=0)

@@ -108,8 +108,10 @@ async def test_the_window_is_kept() -> None:
             assert stream.info.window == 2
             for _ in range(6):
                 await stream.send(picture(0))
-            for _ in range(200):
-                await asyncio.sleep(0)  # lets the sender do all that it would do
+            for _ in range(500):
+                await asyncio.sleep(
+                    0.001 if stream._ledger.in_flight < 2 else 0
+                )  # lets the sender do all it would
             assert stream._ledger.in_flight == 2
             gate.set()
             await stream.end()

@@ -347,9 +347,10 @@ def test_an_inference_that_fails_ends_its_batch_and_the_lane_goes_on(
         outcomes = at.outcomes(4)
         assert found(outcomes["first"]) == ("first", 1)
         for word in ("a", "explosive", "b"):
-            assert outcomes[word] == Failed(
-                ErrorReason.MODEL_FAILED, "the model failed on this frame; the server's log says why"
-            )
+            outcome = outcomes[word]
+            assert isinstance(outcome, Failed)
+            assert outcome.reason is ErrorReason.MODEL_FAILED
+            assert outcome.message == "the model failed on this frame; the server's log says why"
         assert "the network exploded" in caplog.text, "the log has the traceback"
         at.send("next")
         network.let()

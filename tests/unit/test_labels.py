@@ -64,10 +64,13 @@ def test_metadata_without_names_has_no_labels() -> None:
 
 def test_a_labels_file_of_the_models_own_goes_before_that_of_the_folder(tmp_path: Path) -> None:
     model = tmp_path / "street.onnx"
-    assert beside(model) is None
+    assert beside(model, generic=True) is None
     for name in ("labels.txt", "street.names", "street.txt", "street.labels.txt"):
         (tmp_path / name).write_text("x\n")
-        assert beside(model) == tmp_path / name
+        assert beside(model, generic=True) == tmp_path / name
+    (tmp_path / "street.labels.txt").unlink()
+    assert beside(model, generic=False) == tmp_path / "street.txt"
+    assert beside(tmp_path / "other.onnx", generic=False) is None, "the folder's may belong to another model"
 
 
 def test_blank_lines_count_except_at_the_end_of_a_labels_file(tmp_path: Path) -> None:

@@ -100,14 +100,14 @@ def test_labels_come_from_the_metadata(model: Path) -> None:
     assert recognise(model).labels == ("cat", "dog")
 
 
-@pytest.mark.parametrize("name", ["labels.txt", "pets.txt", "pets.names", "pets.labels.txt"])
+@pytest.mark.parametrize("name", ["pets.txt", "pets.names", "pets.labels.txt"])
 def test_a_labels_file_beside_the_model_goes_before_the_metadata(model: Path, name: str) -> None:
     model.with_name(name).write_text("Katze\nHund\n")
     assert recognise(model).labels == ("Katze", "Hund")
 
 
 def test_labels_of_the_model_file_go_before_all_others(model: Path) -> None:
-    model.with_name("labels.txt").write_text("Katze\nHund\n")
+    model.with_suffix(".labels.txt").write_text("Katze\nHund\n")
     assert recognise(stated(model, "schema: 1\nlabels: [chat, chien]\n")).labels == ("chat", "chien")
 
 
@@ -122,7 +122,7 @@ def test_labels_of_the_model_file_go_before_all_others(model: Path) -> None:
 def test_another_number_of_labels_than_classes_is_warned_of_with_both_numbers(
     model: Path, lines: str, labels: tuple[str, ...]
 ) -> None:
-    model.with_name("labels.txt").write_text(lines)
+    model.with_suffix(".labels.txt").write_text(lines)
     spec = recognise(model)
     assert spec.labels == labels
     (warning,) = spec.warnings
@@ -133,7 +133,7 @@ def test_another_number_of_labels_than_classes_is_warned_of_with_both_numbers(
 def test_a_background_line_that_the_network_has_no_class_for_is_left_out(
     model: Path, background: str
 ) -> None:
-    model.with_name("labels.txt").write_text(f"{background}\ncat\ndog\n")
+    model.with_suffix(".labels.txt").write_text(f"{background}\ncat\ndog\n")
     spec = recognise(model)
     assert spec.labels == ("cat", "dog")
     assert spec.warnings == ("3 labels for 2 classes: the first one is the background and is left out",)

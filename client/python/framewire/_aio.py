@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -50,7 +51,7 @@ class AsyncClient:
         self._jpeg_quality = jpeg_quality
         self._connect_timeout = connect_timeout
         self._channel: grpc.aio.Channel | None = None
-        self._streams: set[AsyncStream] = set()
+        self._streams: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
         self._closed = False
 
     async def __aenter__(self) -> AsyncClient:
@@ -97,7 +98,7 @@ class AsyncClient:
             jpeg_quality=self._jpeg_quality,
             connect_timeout=self._connect_timeout,
         )
-        self._streams = {known for known in self._streams if not known.closed} | {stream}
+        self._streams.add(stream)
         return stream
 
     async def detect(
@@ -117,6 +118,7 @@ class AsyncClient:
         Raises ImageUnreadable when it cannot be encoded, TimedOut, and what the server says. A picture that the
         server cannot decode is no exception: see the result's outcome.
         """
+        submitted = time.monotonic()
         frame = frame_of(image, color)
         encoded = (
             await asyncio.to_thread(encode, frame, self._jpeg_quality)
@@ -127,7 +129,7 @@ class AsyncClient:
         request = pb.DetectImageRequest(
             model=model, options=_wire.options_message(options), frame=_wire.frame_message(1, frame, encoded)
         )
-        submitted = time.monotonic()
+        written = time.monotonic()
         call = self._detection().DetectImage(request, timeout=timeout)
         try:
             response = await self._answer(call, timeout)
@@ -137,7 +139,7 @@ class AsyncClient:
             # The transport's own limit, which has no word for a picture's outcome.
             message = f"the picture has {len(encoded.content)} bytes, which is more than the server takes"
             return FrameResult(1, "error", "too_large", message, tag=frame.tag)
-        return _wire.result_of(response.result, response.model, frame.tag, submitted, submitted)
+        return _wire.result_of(response.result, response.model, frame.tag, submitted, written)
 
     async def models(self, *, timeout: float = 10.0) -> tuple[ModelInfo, ...]:
         """Lists the models of the server."""
@@ -153,13 +155,17 @@ class AsyncClient:
     async def close(self) -> None:
         """Closes all streams and the connection."""
         self._closed = True
-        await asyncio.gather(*(stream.close() for stream in self._streams))
+        await asyncio.gather(*(stream.close() for stream in list(self._streams)))
         if self._channel:
             await self._channel.close()
 
     async def _answer(self, call: grpc.aio.UnaryUnaryCall[Any, T], timeout: float) -> T:
         try:
             return await call
+        except asyncio.CancelledError:
+            if self._closed:
+                raise Misuse("the client was closed before the answer came") from None
+            raise
         except grpc.RpcError as error:
             if cast(grpc.Call, error).code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise TimedOut(f"{self.target} did not answer within {timeout:g} s") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framewire._errors import ImageUnreadable, MissingExtra
+from framewire._errors import FramewireError, ImageUnreadable, MissingExtra
 from framewire._types import Color, Encoding, Frame
 
 JPEG_QUALITY = 80
@@ -40,6 +40,15 @@ def encode(frame: Frame, jpeg_quality: int) -> Encoded:
 
     Raises ImageUnreadable, or MissingExtra when it takes the extra `video` to encode it.
     """
+    try:
+        return _encode(frame, jpeg_quality)
+    except (FramewireError, MemoryError):
+        raise
+    except Exception as error:  # whatever PIL, OpenCV or the file system have against it
+        raise ImageUnreadable(f"the picture cannot be encoded: {error}") from error
+
+
+def _encode(frame: Frame, jpeg_quality: int) -> Encoded:
     image = frame.image
     if isinstance(image, str | os.PathLike):
         return _encode_file(Path(image), jpeg_quality)

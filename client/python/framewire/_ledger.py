@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from framewire._types import Frame, FrameResult
 from framewire.v1.detection_pb2 import DetectRequest
 
+_GONE = Frame(None)
+
 
 @dataclass(slots=True)
 class Slot:
@@ -39,10 +41,9 @@ class Ledger:
         self._slots: dict[int, Slot] = {}
         self._last_id = 0
 
-    @property
-    def pending(self) -> int:
-        """Frames without a result."""
-        return sum(slot.result is None for slot in self._slots.values())
+    def __len__(self) -> int:
+        """Frames whose result the application cannot get yet."""
+        return len(self._slots)
 
     def submit(self, frame: Frame) -> Slot:
         """Opens a frame's slot."""
@@ -65,6 +66,7 @@ class Ledger:
         if slot.result is not None:
             return
         slot.result = result
+        slot.frame = _GONE  # a picture must not wait for the result of an earlier one
         if slot.written is not None:
             self.in_flight -= 1
         while self._slots and (first := next(iter(self._slots.values()))).result is not None:

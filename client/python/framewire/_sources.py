@@ -85,15 +85,15 @@ def _video_frames(container: Any, path: Path) -> Iterator[Frame]:
 
 
 def _camera(source: int | str) -> Iterator[Any]:
-    cv2 = import_cv2(f"reading the camera {source}")
+    return _camera_frames(import_cv2(f"reading the camera {source}"), source)
+
+
+def _camera_frames(cv2: Any, source: int | str) -> Iterator[Any]:
+    # Opened where it is read: opening takes seconds, and a stream that never starts must not hold the camera.
     capture = cv2.VideoCapture(source)
-    if not capture.isOpened():
-        raise ImageUnreadable(f"camera {source}: cannot be opened")
-    return _camera_frames(capture)
-
-
-def _camera_frames(capture: Any) -> Iterator[Any]:
     try:
+        if not capture.isOpened():
+            raise ImageUnreadable(f"camera {source}: cannot be opened")
         while True:
             done, picture = capture.read()
             if not done:

@@ -31,7 +31,7 @@ class FinalStatus:
         try:
             await asyncio.wait_for(self._known.wait(), _WAIT_S)
         except asyncio.TimeoutError:
-            self._error = self._read()
+            return self._read()
         assert self._error is not None
         return self._error
 

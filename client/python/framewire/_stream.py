@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     DetectCall = grpc.aio.StreamStreamCall[pb.DetectRequest, pb.DetectResponse]
 
 _LEAST_UNREAD = 64
+_MOST_OPEN = 1024  # results that wait for an earlier frame's; their pictures are gone
 
 
 class AsyncStream:
@@ -74,7 +75,7 @@ class AsyncStream:
         self._ended = False
         self._draining = False
         self._finished = False
-        self._error: FramewireError | None = None
+        self._error: Exception | None = None
         self._to_send, self._room, self._results = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,7 +127,9 @@ class AsyncStream:
         """
         if self._source is not None:
             raise Misuse("this stream takes its frames from its source")
-        return await self._submit(image)
+        frame_id = await self._submit(image)
+        await asyncio.sleep(0)  # a loop of sends must let the frames go out
+        return frame_id
 
     async def end(self) -> None:
         """Says that there are no more frames: iteration ends after the last result."""
@@ -168,6 +171,9 @@ class AsyncStream:
             if self._finished:  # closed from elsewhere
                 raise Misuse("the stream was closed") from None
             raise
+        except FramewireError:
+            self._finished = True
+            raise
 
     async def _open(self) -> None:
         call = self._call = self._stub.Detect()
@@ -184,7 +190,7 @@ class AsyncStream:
             asyncio.create_task(self._supervised(part)) for part in (self._receive, self._send_all)
         ]
         if self._source is not None:
-            self._tasks.append(asyncio.create_task(self._supervised(self._pump)))
+            self._tasks.append(asyncio.create_task(self._pump()))
 
     async def _handshake(self, call: DetectCall) -> None:
         with contextlib.suppress(asyncio.InvalidStateError):  # it has failed already; reading tells why
@@ -204,10 +210,6 @@ class AsyncStream:
             await self._fail_by_status()
         except FramewireError as error:
             self._fail(error)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # the user's own source failed: iteration raises just that
-            self._fail(error)
 
     async def _fail_by_status(self) -> None:
         """Ends the stream with what the call's status means."""
@@ -217,9 +219,9 @@ class AsyncStream:
         except FramewireError as translated:
             self._fail(translated)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: FramewireError) -> None:
         if not self._finished:
-            self._error = error  # type: ignore[assignment]  # a source may raise anything
+            self._error = self._error or error
             self._finish()
 
     def _finish(self) -> None:
@@ -273,7 +275,7 @@ class AsyncStream:
         """Whether `send` need not wait: for results to be read and, under WAIT, for the mailbox of one frame."""
         if self._finished or self._ended or self._draining:
             return True
-        if len(self._ledger.ready) >= max(2 * self._window, _LEAST_UNREAD):
+        if len(self._ledger.ready) >= max(2 * self._window, _LEAST_UNREAD) or len(self._ledger) >= _MOST_OPEN:
             return False
         return isinstance(self._overload, Latest) or not self._mailbox
 
@@ -300,6 +302,7 @@ class AsyncStream:
     def _end_slot(self, slot: Slot, result: FrameResult) -> None:
         self._ledger.end(slot, result)
         self._to_send.set()
+        self._room.set()
         if self._ledger.ready:
             self._results.set()
 
@@ -318,6 +321,8 @@ class AsyncStream:
                 await _Reader(source, self._submit).done
         except ServerDraining:
             return  # what was sent is still answered; the end of the stream says why it stopped
+        except Exception as error:
+            self._error = error  # what was sent is still answered; then iteration raises just this
         self._ended = True
         self._to_send.set()
 
@@ -340,6 +345,8 @@ class AsyncStream:
             return  # the call has ended; reading tells why
 
     async def _write(self, call: DetectCall, slot: Slot) -> None:
+        if slot.update:
+            await call.write(slot.update)
         try:
             encoded = await self._encode(slot)
         except ImageUnreadable as error:
@@ -350,8 +357,6 @@ class AsyncStream:
             message = f"the picture has {len(encoded.content)} bytes; the server takes {limit}"
             self._end_here(slot, "error", "too_large", message)
             return
-        if slot.update:
-            await call.write(slot.update)
         message_ = _wire.frame_message(slot.frame_id, slot.frame, encoded)
         message_.dropped_before, self._dropped_before = self._dropped_before, 0
         self._ledger.write(slot)

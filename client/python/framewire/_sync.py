@@ -37,7 +37,12 @@ class _Loop:
         except Misuse:
             work.close()
             raise
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # an interrupt must not leave the work running behind it
+            raise
 
     def check(self) -> None:
         """Raises Misuse when the loop cannot run anything."""
@@ -48,6 +53,14 @@ class _Loop:
             )
         if self._loop.is_closed():
             raise Misuse("the client is closed")
+
+    def is_current(self) -> bool:
+        """Whether this is the loop's own thread."""
+        return threading.current_thread() is self._thread
+
+    def stop_after(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a coroutine, then ends the thread; does not wait."""
+        self._loop.create_task(work).add_done_callback(lambda _: self._loop.stop())
 
     def stop(self) -> None:
         """Ends the thread; does nothing the second time, and in a fork."""
@@ -122,7 +135,7 @@ class Client:
                 color=color,
             )
 
-        return Stream(self._loop, self._loop.run(make()))
+        return Stream(self, self._loop, self._loop.run(make()))
 
     def detect(
         self,
@@ -164,6 +177,9 @@ class Client:
 
 
 def _close(loop: _Loop, client: AsyncClient) -> None:
+    if loop.is_current():  # collected by the garbage collector on the loop's own thread, which cannot wait
+        loop.stop_after(client.close())
+        return
     try:
         loop.run(client.close())
     except Misuse:
@@ -174,7 +190,8 @@ def _close(loop: _Loop, client: AsyncClient) -> None:
 class Stream:
     """Iterate over it to get one result for every frame, in frame order; see AsyncStream."""
 
-    def __init__(self, loop: _Loop, stream: AsyncStream) -> None:
+    def __init__(self, client: Client, loop: _Loop, stream: AsyncStream) -> None:
+        self._client = client  # a client that nobody holds closes itself, and its streams with it
         self._loop = loop
         self._stream = stream
         self._taken: deque[FrameResult] = deque()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from framewire._errors import FrameDropped, FrameFailed
 
@@ -18,6 +18,10 @@ class Latest:
     """The newest frames win; `capacity` may wait. For cameras."""
 
     capacity: int = 1
+
+    def __post_init__(self) -> None:
+        if self.capacity < 1:
+            raise ValueError(f"capacity is at least 1, not {self.capacity}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,14 @@ class Frame:
     """Height of a raw picture in pixels."""
     row_stride: int = 0
     """Bytes from one row of a raw picture to the next; 0 means packed."""
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None and self.encoding not in get_args(Encoding):
+            raise ValueError(f"encoding is one of {', '.join(get_args(Encoding))}, not {self.encoding!r}")
+        if self.capture_time is not None and not isinstance(self.capture_time, datetime):
+            raise TypeError(f"capture_time is a datetime, not {self.capture_time!r}")
+        if min(self.width, self.height, self.row_stride) < 0:
+            raise ValueError("width, height and row_stride are not negative")
 
 
 @dataclass(frozen=True, slots=True)

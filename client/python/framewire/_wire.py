@@ -123,12 +123,16 @@ def stream_info(started: pb.StreamStarted) -> StreamInfo:
         input_width=started.input_width,
         input_height=started.input_height,
         window=started.window,
-        overload=Latest(started.overload.latest.capacity) if started.overload.HasField("latest") else Wait(),
+        overload=_granted(started.overload),
         options=_options(started.effective_options),
         max_frame_bytes=started.limits.max_frame_bytes,
         max_frame_pixels=started.limits.max_frame_pixels,
         server_version=started.server_version,
     )
+
+
+def _granted(overload: pb.OverloadPolicy) -> Latest | Wait:
+    return Wait() if overload.HasField("wait") else Latest(max(overload.latest.capacity, 1))
 
 
 def model_info(model: model_pb2.Model) -> ModelInfo:

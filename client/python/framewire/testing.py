@@ -28,6 +28,7 @@ from framewire.v1 import detection_pb2_grpc, model_pb2, model_pb2_grpc
 _MOST_CALLS = 32
 _MAX_FRAME_BYTES = 16 << 20
 _MAX_FRAME_PIXELS = 64_000_000
+_MARGIN_BYTES = 4 << 20
 # The casts: an enum's numbers are plain ints to its own wrapper.
 _DROP_REASONS = {
     reason_word(pb.DropReason, number): cast(pb.DropReason, number) for number in pb.DropReason.values()
@@ -105,7 +106,10 @@ class FakeServer:
         self._model = model
         self._window = window
         self._size = size
-        self._server = grpc.server(ThreadPoolExecutor(_MOST_CALLS, "framewire-fake"))
+        self._server = grpc.server(
+            ThreadPoolExecutor(_MOST_CALLS, "framewire-fake"),
+            options=[("grpc.max_receive_message_length", _MAX_FRAME_BYTES + _MARGIN_BYTES)],
+        )
         detection_pb2_grpc.add_DetectionServiceServicer_to_server(_Detection(self), self._server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(_Models(self), self._server)  # type: ignore[abstract]  # as below
         self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -57,10 +58,11 @@ def serve(
     no code. `framewire models inspect FILE` shows how. Labels come from the file itself or from labels.txt
     beside it; what cannot be read off a file is stated in NAME.yaml beside it.
 
-    Every setting is also an environment variable, for example FRAMEWIRE_LISTEN=0.0.0.0:50051.
+    Settings are environment variables, too, for example FRAMEWIRE_LISTEN=0.0.0.0:50051.
     """
     require("server", "serve")
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from framewire_server.config import ServerConfig
     from framewire_server.errors import OperatorError
@@ -86,6 +88,8 @@ def serve(
     except ValidationError as error:
         texts = [f"{item['loc'][0]}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
         sys.exit("framewire: " + "; ".join(texts))
+    except SettingsError as error:
+        sys.exit(f'framewire: {error}: several values are a JSON list, for example ["a.onnx", "b.onnx"]')
     except OperatorError as error:
         sys.exit(f"framewire: {error}")
 
@@ -116,7 +120,17 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     loop.call_soon_threadsafe(stop.set)
 
 
+def _settle() -> None:
+    """Makes the process a server's: lanes run side by side, and what is loaded stays."""
+    import cv2
+
+    cv2.setNumThreads(1)  # threads of OpenCV's own would only get in the lanes' way
+    gc.collect()
+    gc.freeze()  # looking through all that is loaded again and again would hold everything up
+
+
 def _print_ready(ready: Ready) -> None:
+    _settle()
     for entry in ready.models:
         if entry.spec is None:
             typer.echo(f"model {entry.name}: FAILED: {entry.failure}")

@@ -28,9 +28,13 @@ class InlineDevice(Device):
         company = self._scheduler.condition(each_frame=True)
         while taken := self._next_batch(company):
             pipeline, frames = taken
-            if pipeline.model not in rows:
-                rows[pipeline.model] = pipeline.new_rows()
-            self._deliver(self._answer(pipeline, rows[pipeline.model], frames))
+            try:
+                if pipeline.model not in rows:
+                    rows[pipeline.model] = pipeline.new_rows()
+                outcomes = self._answer(pipeline, rows[pipeline.model], frames)
+            except Exception as error:  # say, no memory for rows: the lane goes on
+                outcomes = [(frame, failure(pipeline, frame, error)) for frame in frames]
+            self._deliver(outcomes)
 
     def _next_batch(self, company: threading.Condition) -> tuple[Pipeline, list[Frame]] | None:
         """Waits for a frame, then adds what else waits for the same model. None at the end."""

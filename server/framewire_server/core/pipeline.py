@@ -72,10 +72,12 @@ class Placed(NamedTuple):
 
 def failure(pipeline: Pipeline, frame: Frame, error: Exception) -> Failed:
     """Tells what became of a frame that could not be prepared or inferred."""
+    timings = Timings(queue_s=frame.taken_at - frame.read_at)
     if isinstance(error, FrameFailure):
-        return Failed(error.reason, str(error))
+        return Failed(error.reason, str(error), timings)
     log.error("model %s failed on frame %d", pipeline.model, frame.frame_id, exc_info=error)
-    return Failed(ErrorReason.MODEL_FAILED, "the model failed on this frame; the server's log says why")
+    message = "the model failed on this frame; the server's log says why"
+    return Failed(ErrorReason.MODEL_FAILED, message, timings)
 
 
 def run_batch(
@@ -115,9 +117,9 @@ def _outcome(
     begin = clock()
     try:
         detections = pipeline.detect(outputs, placed.row, placed.placement, frame.options)
+        width, height = pipeline.size_of(placed.placement)
     except Exception as error:
         return failure(pipeline, frame, error)
-    width, height = pipeline.size_of(placed.placement)
     timings = Timings(
         queue_s=frame.taken_at - frame.read_at,
         prepare_s=start - frame.taken_at,

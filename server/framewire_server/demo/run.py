@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from framewire import Client, Frame, FrameResult
+from framewire import Client, Frame, FrameResult, FramewireError
 from framewire._sources import video
 from framewire.commands.draw import draw
 from framewire.commands.outputs import Annotated, Origin
@@ -51,6 +51,8 @@ def run(output: Path) -> None:
     console.print(_table(results, seconds, accuracy(truth, weak)))
     console.print(f"Look at {_write_video(output, results)}")
     console.print(f"    and {_write_sheet(output, results)}")
+    if not all(result.ok for result in results):
+        raise FramewireError("not every frame was answered")
 
 
 def _frames(clip: Path) -> Iterator[Frame]:

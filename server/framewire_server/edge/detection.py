@@ -13,10 +13,10 @@ from framewire.v1 import detection_pb2 as pb
 from framewire_server.core.frame import Frame
 from framewire_server.core.outcomes import Failed, Outcome
 from framewire_server.edge import messages
-from framewire_server.edge.service import Service, identity
+from framewire_server.edge.service import Service, draining, identity
 from framewire_server.edge.session import Session
 from framewire_server.edge.status import ServicerContext, abort
-from framewire_server.errors import FrameFailure, Unavailable
+from framewire_server.errors import FrameFailure
 from framewire_server.models.options import EffectiveOptions
 
 T = TypeVar("T")
@@ -124,6 +124,4 @@ class _SingleImage:
     def shut(self) -> None:
         """Ends the call, since the server stops."""
         if not self.outcome.done():
-            self.outcome.set_exception(
-                Unavailable("DRAINING", "the server stopped before the picture was answered")
-            )
+            self.outcome.set_exception(draining("the server stopped before the picture was answered"))

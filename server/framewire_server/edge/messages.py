@@ -118,7 +118,7 @@ def expires_at(frame: pb.Frame, resolved: EffectiveOptions, read_at: float) -> f
     """When a frame is too old to take, in seconds of the monotonic clock; None for never."""
     if resolved.max_frame_age_s is None:
         return None
-    return read_at - seconds(frame.age) + resolved.max_frame_age_s
+    return read_at - max(seconds(frame.age), 0.0) + resolved.max_frame_age_s
 
 
 def seconds(duration: Duration) -> float:

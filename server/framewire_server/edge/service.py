@@ -55,9 +55,7 @@ class Service:
     def enter(self, call: Drainable) -> None:
         """Counts a call. Raises Unavailable when the server is draining."""
         if self.draining:
-            raise Unavailable(
-                "DRAINING", "the server is stopping; use another one", retry_after_s=_DRAINING_RETRY_S
-            )
+            raise draining("the server is stopping; use another one")
         self.calls.add(call)
 
     def leave(self, call: Drainable) -> None:
@@ -65,6 +63,11 @@ class Service:
         self.calls.discard(call)
         if not self.calls:
             self.calls_ended()
+
+
+def draining(message: str) -> Unavailable:
+    """What a call ends with because the server stops."""
+    return Unavailable("DRAINING", message, retry_after_s=_DRAINING_RETRY_S)
 
 
 def identity(context: ServicerContext) -> str:

@@ -13,9 +13,9 @@ from framewire.v1 import detection_pb2 as pb
 from framewire_server.core.outcomes import DropReason, Failed
 from framewire_server.core.stream import Stream
 from framewire_server.edge import messages
-from framewire_server.edge.service import Service, identity
+from framewire_server.edge.service import Service, draining, identity
 from framewire_server.edge.status import ServicerContext
-from framewire_server.errors import FrameFailure, InvalidRequest, Unavailable
+from framewire_server.errors import FrameFailure, InvalidRequest
 from framewire_server.models.options import EffectiveOptions
 from framewire_server.models.spec import ModelSpec
 
@@ -49,8 +49,11 @@ class Session:
         self._service.enter(self)
         try:
             started = self._open(config)
-            await self._context.write(started.SerializeToString())
-            await self._answer()
+            try:
+                await self._context.write(started.SerializeToString())
+                await self._answer()
+            finally:
+                self._stream.close()
         finally:
             self._service.leave(self)
 
@@ -116,20 +119,20 @@ class Session:
                 if self._changed.is_set():
                     continue
                 if self._shut:
-                    raise Unavailable("DRAINING", "the server stopped before all frames were answered")
+                    raise draining("the server stopped before all frames were answered")
                 if reader.done() and not self._stream.unresolved:
                     return reader.result()
                 await self._changed.wait()
         finally:
-            self._stream.close()
             reader.cancel()
             await asyncio.wait([reader])
 
     async def _write(self) -> None:
-        while self._notices:
-            await self._context.write(self._notices.pop(0).SerializeToString())
         outbox = self._stream.outbox
-        while outbox:
+        while outbox or self._notices:
+            if self._notices:
+                await self._context.write(self._notices.pop(0).SerializeToString())
+                continue
             frame, outcome = outbox[0]
             response = pb.DetectResponse()
             messages.fill_result(response.result, frame, outcome, time.monotonic())
@@ -140,7 +143,7 @@ class Session:
     async def _read_requests(self) -> None:
         """Reads until half-close. Raises RequestError when the client breaks a rule."""
         while True:
-            while not self._stream.may_read:
+            while self._shut or not self._stream.may_read:
                 self._room.clear()
                 await self._room.wait()
             request = await self._read()

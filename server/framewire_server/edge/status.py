@@ -23,6 +23,7 @@ from framewire_server.errors import (
 
 log = logging.getLogger(__name__)
 DOMAIN = "framewire"
+_MOST_CHARACTERS = 1500
 
 _CODES: dict[type[RequestError], code_pb2.Code.ValueType] = {
     InvalidRequest: code_pb2.INVALID_ARGUMENT,
@@ -52,7 +53,12 @@ def _status(error: RequestError) -> status_pb2.Status:
         delay.FromMilliseconds(int(error.retry_after_s * 1000))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     code = _CODES.get(type(error), code_pb2.INTERNAL)
-    return status_pb2.Status(code=code, message=str(error), details=details)
+    return status_pb2.Status(code=code, message=_shortened(str(error)), details=details)
+
+
+def _shortened(text: str) -> str:
+    """A status travels in a header of 8 KiB; one that does not fit reaches the client as another error."""
+    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + " ..."
 
 
 def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> AnyMessage:

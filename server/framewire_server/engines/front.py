@@ -64,6 +64,8 @@ def _operations(
     if preprocessing.colour == "rgb":
         steps.append(("Gather", np.array(_RGB_FROM_BGR), {"axis": axis}))
     dtype = np.dtype(image.dtype)
+    if np.issubdtype(dtype, np.integer) and dtype != np.uint8:
+        raise ValueError(f"its input is {dtype}, which is no format of pictures")
     if dtype != np.uint8:
         steps.append(("Cast", None, {"to": helper.np_dtype_to_tensor_dtype(dtype)}))
         if mean.any():

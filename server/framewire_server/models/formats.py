@@ -37,6 +37,15 @@ _EXPORT = {
 }
 
 
+_BY_SUFFIX = {
+    ".pt": "pytorch",
+    ".pth": "pytorch",
+    ".weights": "darknet",
+    ".engine": "tensorrt",
+    ".plan": "tensorrt",
+}
+
+
 def sniff(path: Path) -> Format:
     """Returns the format of a model file. Raises ModelError saying what to do when it cannot be served."""
     if not path.exists():
@@ -71,6 +80,8 @@ def _kind(path: Path, head: bytes) -> str | None:
         return "tflite"
     if head.lstrip()[:5] == b"<?xml" and b"<net" in head:
         return "openvino"
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
     # ModelProto begins with field 1 (ir_version, a varint below 32) in every file written by known exporters.
     return "onnx" if len(head) > 2 and head[0] == 0x08 and 0 < head[1] < 32 else None
 

@@ -56,10 +56,12 @@ def from_metadata(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
     return tuple(str(names.get(n, f"class-{n}")) for n in range(max(names) + 1))
 
 
-def beside(model: Path) -> Path | None:
-    """Finds the labels file of a model: NAME.labels.txt, NAME.txt, NAME.names or labels.txt in its folder."""
+def beside(model: Path, *, generic: bool) -> Path | None:
+    """Finds the labels file of a model: NAME.labels.txt, NAME.txt or NAME.names and, if `generic`, labels.txt in
+    its folder, which may belong to another model."""
     candidates = [model.with_suffix(suffix) for suffix in (".labels.txt", ".txt", ".names")]
-    candidates.append(model.with_name("labels.txt"))
+    if generic:
+        candidates.append(model.with_name("labels.txt"))
     return next((path for path in candidates if path.is_file()), None)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from framewire_server.errors import ModelError
 from framewire_server.vision.geometry import Resize
@@ -38,6 +38,13 @@ class ModelFile(BaseModel):
     max_detections: int | None = Field(None, ge=1, strict=True)
     class_agnostic: bool | None = None
 
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, value: Triple | None) -> Triple | None:
+        if value is not None and 0.0 in value:
+            raise ValueError("no number may be 0: it would make all pictures the same")
+        return value
+
     @classmethod
     def beside(cls, model: Path) -> ModelFile:
         """Reads the model file of a model; an empty one when there is none.
@@ -51,7 +58,7 @@ class ModelFile(BaseModel):
             raise ModelError(f"{path}: larger than {_MOST_BYTES} bytes")
         try:
             content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ModelError(f"{path}: is not YAML: {error}") from error
         if not isinstance(content, dict) or "schema" not in content:
             raise ModelError(f"{path}: must be a mapping that begins with `schema: 1`")
@@ -91,4 +98,4 @@ def _explain(error: Any) -> str:
         return f"unknown key `{key}`; known are {known}"
     if key == "version" and error["type"] == "string_type":
         return f'`version`: put it in quotes, as in version: "{error["input"]}"'
-    return f"`{key}`: {error['msg']}"
+    return f"`{key}`: {error['msg'].removeprefix('Value error, ')}"

@@ -39,12 +39,13 @@ def signature(model: onnx.ModelProto, path: Path) -> Signature:
     outputs = tuple(_tensor(value) for value in graph.output)
     if not inputs or not outputs:
         raise ModelError(f"{path}: is an ONNX file without inputs or outputs")
-    beside = labels.beside(path)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    beside = labels.beside(path, generic=labels.from_metadata(metadata) is None)
     image = next((tensor.name for tensor in inputs if len(tensor.shape) == 4), None)
     return Signature(
         inputs=inputs,
         outputs=outputs,
-        metadata={entry.key: entry.value for entry in model.metadata_props},
+        metadata=metadata,
         first_operations=_first_operations(graph, image),
         baked_score=_baked_score(graph),
         labels=labels.read(beside) if beside else None,

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from framewire_server.errors import InvalidRequest
 from framewire_server.models.spec import ModelSpec
 
+_MOST_AGE_S = 1e6
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EffectiveOptions:
@@ -41,8 +43,11 @@ def resolve(
     iou = _fraction("iou_threshold", iou_threshold, spec.iou_threshold or 0.0)
     if max_detections is not None and max_detections < 1:
         raise InvalidRequest("BAD_OPTION", "max_detections must be at least 1")
-    if max_frame_age_s is not None and max_frame_age_s <= 0:
-        raise InvalidRequest("BAD_OPTION", f"max_frame_age must be positive, not {max_frame_age_s:g} s")
+    if max_frame_age_s is not None and not 0 < max_frame_age_s <= _MOST_AGE_S:
+        raise InvalidRequest(
+            "BAD_OPTION",
+            f"max_frame_age must be positive and at most {_MOST_AGE_S:g} s, not {max_frame_age_s:g} s",
+        )
     return EffectiveOptions(
         score_threshold=max(score, spec.baked_score),
         iou_threshold=None if spec.iou_threshold is None else iou,

@@ -41,7 +41,7 @@ class Repository:
         self.entries: dict[str, Entry] = {}
         self._has_default = bool(files)
         for path in (*files, *(_find(folder) if folder else ())):
-            name = path.stem
+            name = path.stem.replace("@", "-")  # in what clients ask for, @ begins the version
             if name in self.entries:
                 raise ModelError(
                     f"{path} and {self.entries[name].path} would both be named {name}; rename one"
@@ -55,24 +55,19 @@ class Repository:
 
         Raises ModelNotFound, InvalidRequest when there is no default, Unavailable while it is loading.
         """
-        spec, version = self.entry(wanted).spec, wanted.partition("@")[2]
         entry = self.entry(wanted)
+        spec = entry.spec
         if entry.state is ModelState.LOADING:
             raise Unavailable(
                 "MODEL_LOADING", f"model {entry.name} is loading", retry_after_s=_LOADING_RETRY_S
             )
         if spec is None:
             raise Unavailable("MODEL_FAILED", f"model {entry.name} could not be loaded: {entry.failure}")
-        if version and version != spec.version:
-            raise ModelNotFound(
-                "UNKNOWN_VERSION",
-                f"model {entry.name} has no version {version!r}; version {spec.version} is served",
-            )
         return spec
 
     def entry(self, wanted: str) -> Entry:
         """Returns the entry that `wanted` means, in any state. Raises as `resolve`."""
-        name = wanted.partition("@")[0]
+        name, _, version = wanted.partition("@")
         names = ", ".join(self.entries)
         if not name:
             if len(self.entries) > 1 and not self._has_default:
@@ -82,7 +77,13 @@ class Repository:
             return next(iter(self.entries.values()))
         if name not in self.entries:
             raise ModelNotFound("UNKNOWN_MODEL", f"no model {name!r} here; served are {names}")
-        return self.entries[name]
+        entry = self.entries[name]
+        if version and entry.spec and version != entry.spec.version:
+            raise ModelNotFound(
+                "UNKNOWN_VERSION",
+                f"model {name} has no version {version!r}; version {entry.spec.version} is served",
+            )
+        return entry
 
 
 def _find(folder: Path) -> list[Path]:

@@ -35,6 +35,8 @@ def jpeg_size(content: bytes) -> tuple[int, int]:
         if marker in _JPEG_BARE:
             at += 2
             continue
+        if marker < 0xC0:  # libjpeg would skip it and find another picture behind it
+            raise ValueError(f"no JPEG marker at byte {at}")
         (length,) = struct.unpack_from(">H", content, at + 2)
         if marker in _JPEG_FRAMES and at + 9 <= len(content):
             height, width = struct.unpack_from(">HH", content, at + 5)

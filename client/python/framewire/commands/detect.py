@@ -81,7 +81,7 @@ def detect(
                 overload="wait",
             )
             _consume(results, tally, console, lines, annotated)
-    except FramewireError as error:
+    except (FramewireError, OSError, ValueError) as error:
         sys.exit(f"framewire: {error}")
     console.print(tally.summary())
     if annotated:

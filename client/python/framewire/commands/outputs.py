@@ -11,8 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
-from framewire._errors import MissingExtra
+from framewire._errors import FramewireError, MissingExtra
 from framewire._images import import_cv2
+from framewire._sources import PICTURE_SUFFIXES
 from framewire._types import FrameResult
 from framewire.commands.draw import draw
 
@@ -86,11 +87,19 @@ def json_lines(target: str | None) -> Iterator[IO[str] | None]:
             yield file
 
 
+class OutputRefused(FramewireError):
+    """What was asked for cannot be written."""
+
+
 class Annotated:
     """Writes annotated pictures and videos below a folder, or one of them into a file."""
 
     def __init__(self, output: Path, *, single: bool) -> None:
         """With `single` an `output` that has a suffix is a file, otherwise a folder."""
+        if single and output.suffix and output.suffix.lower() not in {*PICTURE_SUFFIXES, _VIDEO_SUFFIX}:
+            raise OutputRefused(
+                f"--output {output}: write a picture (.jpg, .png), a video (.mp4), or into a folder"
+            )
         self._file = output if single and output.suffix else None
         self._folder = output.parent if self._file else output
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +132,10 @@ class Annotated:
         while path in self._used:
             path = self._folder / f"{source.stem}-{number}{suffix}"
             number += 1
+        if path.exists() and path.samefile(source):
+            raise OutputRefused(
+                f"--output {path} would overwrite its own source; name another folder or file"
+            )
         self._used.add(path)
         self.written.append(path)
         return path

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from framewire._types import FrameResult
 
 _RECENT = 50
+_LINE_EVERY_S = 5.0
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -28,6 +29,8 @@ class Tally:
         self.latencies: list[float] = []
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._started = time.monotonic()
+        self._next_line = self._started + _LINE_EVERY_S
+        self._console = console
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -59,6 +62,9 @@ class Tally:
         latency_ms = 1000 * result.latency.total
         speed = f"{fps:.1f} fps, {latency_ms:.0f} ms, {self.outcomes['dropped']} dropped"
         self._bar.update(self._task, advance=1, speed=speed)
+        if not self._console.is_terminal and self._recent[-1] >= self._next_line:
+            self._next_line = self._recent[-1] + _LINE_EVERY_S
+            self._console.print(f"{sum(self.outcomes.values())} frames, {speed}")
 
     def summary(self) -> str:
         """All results in one line."""

@@ -20,6 +20,7 @@ from framewire_server.vision.geometry import Resize
 from framewire_server.vision.preprocessing import Preprocessing
 
 _BACKGROUND = 0
+_MOST_LABELS = 1 << 16
 _TAO = Preprocessing(Resize.STRETCH, "bgr", mean=(103.939, 116.779, 123.68))
 _TENSORFLOW = Preprocessing(Resize.STRETCH, "rgb", mean=(127.5,) * 3, scale=(2 / 255,) * 3)
 _CAFFE = Preprocessing(Resize.STRETCH, "bgr", mean=(127.5,) * 3, scale=(0.007843,) * 3)
@@ -107,15 +108,20 @@ class _Decoder:
         if self._count is not None:
             rows = rows[: _kept(outputs[self._count], row, len(rows))]
         labels = rows[:, 1]
-        rows = rows[(labels >= 0) & (labels != _BACKGROUND) & (rows[:, 2] >= score_threshold)]
+        rows = rows[
+            (labels >= 0)
+            & (labels < _MOST_LABELS)
+            & (labels != _BACKGROUND)
+            & (rows[:, 2] >= score_threshold)
+        ]
         return Candidates(rows[:, 3:7] * self._size, rows[:, 2], rows[:, 1].astype(np.intp))
 
     @staticmethod
     def _of_picture(rows: NDArray[np.generic], row: int) -> NDArray[np.generic]:
-        if rows.ndim == 4:
+        if rows.ndim == 4 and rows.shape[0] > 1:
             of_picture: NDArray[np.generic] = rows[row, 0]
             return of_picture
-        # Engines that know no batch axis put all pictures into one list and say which by column 0.
+        # Where there is no batch axis (or it has one place), all pictures are in one list; column 0 says which.
         flat = rows.reshape(-1, 7)
         chosen: NDArray[np.generic] = flat[flat[:, 0].astype(np.float32) == row]
         return chosen
