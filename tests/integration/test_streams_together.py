@@ -16,8 +16,13 @@ import cv2
 import grpc
 import numpy as np
 import psutil
+import pytest
 
 from framewire.v1 import detection_pb2 as pb
+from framewire_server.app import DeviceMaker
+from framewire_server.core.frame import Deliver
+from framewire_server.core.pooled import PooledDevice
+from framewire_server.core.scheduler import Scheduler
 from framewire_server.engines.fake import DeviceTime
 from tests.fakes import fake_loader
 from tests.serving import served
@@ -40,6 +45,8 @@ def encoded(frame_id: int, size: tuple[int, int], encoding: str) -> pb.DetectReq
         content = cv2.imencode(f".{encoding}", image)[1].tobytes()
     elif encoding == "gray8":
         content = image[..., 0].tobytes()
+    elif encoding in ("nv12", "i420"):
+        content = bytes([frame_id]) * (width * height) + bytes([128]) * (width * height // 2)
     else:
         content = image.tobytes()
     number = pb.FrameEncoding.Value(f"FRAME_ENCODING_{encoding.upper()}")
@@ -48,8 +55,12 @@ def encoded(frame_id: int, size: tuple[int, int], encoding: str) -> pb.DetectReq
 
 
 def frames_of(stream: int) -> list[pb.DetectRequest]:
-    encodings = itertools.cycle(("jpeg", "png", "rgb8", "bgr8", "gray8"))
-    return [encoded(n, SIZES[(n + stream) % len(SIZES)], next(encodings)) for n in range(1, FRAMES + 1)]
+    encodings = ("jpeg", "png", "rgb8", "bgr8", "gray8", "nv12", "i420")
+    kinds = [(SIZES[(n + stream) % len(SIZES)], encodings[n % len(encodings)]) for n in range(FRAMES + 1)]
+    return [
+        encoded(n, (64, 48) if kinds[n][1] in ("nv12", "i420") else kinds[n][0], kinds[n][1])
+        for n in range(1, FRAMES + 1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -135,9 +146,18 @@ def server_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("cpu-")]
 
 
-async def test_bad_neighbours_change_nothing_for_the_others() -> None:
+def accelerator(scheduler: Scheduler, deliver: Deliver) -> PooledDevice:
+    """Workers that prepare rows beside lanes that run them, as on a GPU."""
+    return PooledDevice("cpu", scheduler, deliver, lanes=2, workers=3)
+
+
+@pytest.mark.parametrize(("device", "max_batch"), [(None, 1), (None, 4), (accelerator, 1), (accelerator, 4)])
+async def test_bad_neighbours_change_nothing_for_the_others(
+    device: DeviceMaker | None, max_batch: int
+) -> None:
     loader = fake_loader(DeviceTime(0.001, 0.0), decode=True)
-    async with served(Path("fake.onnx"), loader=loader, window=WINDOW, max_frame_bytes=1 << 20) as server:
+    settings: dict[str, Any] = {"window": WINDOW, "max_frame_bytes": 1 << 20, "max_batch": max_batch}
+    async with served(Path("fake.onnx"), loader=loader, device_maker=device, **settings) as server:
         alone = [await well_behaved(server.address, stream) for stream in range(4)]
         done = asyncio.Event()
         bad = asyncio.gather(

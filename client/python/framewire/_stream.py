@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Iterable
@@ -24,6 +23,7 @@ from framewire._errors import (
 )
 from framewire._images import Encoded, encode, frame_of, needs_work
 from framewire._ledger import Ledger, Slot
+from framewire._reader import Reader
 from framewire._status import FinalStatus
 from framewire._types import Color, FrameResult, Latency, Latest, Options, StreamInfo, Wait
 from framewire.v1 import detection_pb2 as pb
@@ -318,7 +318,7 @@ class AsyncStream:
                     await self._submit(image)
             else:
                 assert source is not None
-                await _Reader(source, self._submit).done
+                await Reader(source, self._submit).done
         except ServerDraining:
             return  # what was sent is still answered; the end of the stream says why it stopped
         except Exception as error:
@@ -397,43 +397,3 @@ class AsyncStream:
         self._end_slot(
             slot, _wire.result_of(message, self.info.model, slot.frame.tag, slot.submitted, slot.written)
         )
-
-
-class _Reader:
-    """Iterates over a source that may block, in a thread of its own, and hands every item to the loop.
-
-    The thread is a daemon: a camera that hangs must not keep a program from ending.
-    """
-
-    def __init__(self, source: Iterable[Any], submit: Any) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._source = source
-        self._submit = submit
-        self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._run, name="framewire-source", daemon=True).start()
-
-    def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            for image in self._source:
-                if self.done.done():
-                    break
-                asyncio.run_coroutine_threadsafe(self._submit(image), self._loop).result()
-        except BaseException as raised:
-            error = raised
-        finally:
-            close = getattr(self._source, "close", None)
-            if close and hasattr(self._source, "__next__"):
-                close()
-        try:
-            self._loop.call_soon_threadsafe(self._end, error)
-        except RuntimeError:
-            return  # the loop is closed: nobody waits
-
-    def _end(self, error: BaseException | None) -> None:
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
