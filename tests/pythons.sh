@@ -2,10 +2,21 @@
 # Runs the tests on every supported Python that is installed; says aloud which ones are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# Prints the first interpreter of a version that runs and can make virtual environments.
+find_python() {
+  for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python; do
+    if "$candidate" -c 'import venv, ensurepip' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+}
+
 ran=0
-for version in 3.10 3.11 3.12 3.13; do
-  python=$(command -v "python$version" || ls -d "$HOME"/.pyenv/versions/"$version".*/bin/python 2>/dev/null | tail -n 1 || true)
-  if [ -z "$python" ] || ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+for version in ${PYTHONS:-3.10 3.11 3.12 3.13}; do
+  python=$(find_python "$version")
+  if [ -z "$python" ]; then
     echo "Python $version: not installed, SKIPPED"
     continue
   fi
