@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -219,3 +220,30 @@ def test_detect_passes_on_why_a_model_file_cannot_be_served(photos: Path, tmp_pa
     message = refusal("detect", photos / "a.jpg", "--model", path)
     assert message.startswith(f"{path}: it is a PyTorch checkpoint.")
     assert "yolo export model=pets.pt format=onnx dynamic=True" in message
+
+
+def test_serve_refuses_a_port_in_use_and_says_what_to_do(pets: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = framewire("serve", pets, "--listen", f"127.0.0.1:{port}")
+    assert ended.status == 1
+    assert (
+        f"framewire: cannot listen on 127.0.0.1:{port}: is port {port} in use, or 127.0.0.1 not an address of this "
+        "machine? Choose another with --listen HOST:PORT (port 0 takes a free one)\n"
+    ) in ended.errors
+
+
+def test_a_name_with_brackets_is_printed_as_it_is(pets: Path, photos: Path) -> None:
+    shutil.move(photos / "a.jpg", photos / "street[left].jpg")
+    ended = framewire("detect", photos / "street[left].jpg", "--model", pets)
+    assert ended.status == 0
+    assert f"{photos / 'street[left].jpg'}: dog 0.90" in ended.output
+
+
+def test_a_name_that_looks_like_a_closing_tag_ends_nothing(pets: Path, photos: Path) -> None:
+    folder = photos / "odd["
+    folder.mkdir()
+    shutil.move(photos / "a.jpg", folder / "x].jpg")
+    assert framewire("detect", folder / "x].jpg", "--model", pets).status == 0

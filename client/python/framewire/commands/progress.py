@@ -70,9 +70,11 @@ class Tally:
         """All results in one line."""
         count = sum(self.outcomes.values())
         fps = count / max(time.monotonic() - self._started, 1e-9)
-        ms = [1000 * value for value in self.latencies]
-        return (
-            f"{count} frames: {self.outcomes['detections']} answered, {self.outcomes['dropped']} dropped, "
-            f"{self.outcomes['error']} failed; {fps:.1f} fps; "
-            f"latency p50 {percentile(ms, 0.5):.0f} ms, p99 {percentile(ms, 0.99):.0f} ms"
+        text = (
+            f"{count} frame{'' if count == 1 else 's'}: {self.outcomes['detections']} answered, "
+            f"{self.outcomes['dropped']} dropped, {self.outcomes['error']} failed; {fps:.1f} fps"
         )
+        if not self.latencies:
+            return text
+        p50_ms, p99_ms = (1000 * percentile(self.latencies, share) for share in (0.5, 0.99))
+        return f"{text}; latency p50 {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms"
