@@ -39,7 +39,7 @@ test-thin:  ## Runs the client's tests in an environment without any extra.
 test-pythons:  ## Runs the tests on every supported Python that is installed.
 	bash tests/pythons.sh
 
-check: lint proto-check test test-thin test-system  ## All that CI checks.
+check: lint proto-check test test-thin test-system test-pythons  ## All that CI checks.
 
 lint: $(VENV)/.dev  ## Style, types, and the protocol's rules.
 	$(BIN)/ruff format --check .
