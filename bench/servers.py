@@ -112,7 +112,7 @@ def load(entry: Entry, config: ServerConfig) -> Detector:
 
 async def _echo() -> None:
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
-    detection_pb2_grpc.add_DetectionServiceServicer_to_server(Echo(), server)  # type: ignore[abstract]
+    detection_pb2_grpc.add_DetectionServiceServicer_to_server(Echo(), server)  # type: ignore[abstract]  # DetectImage stays out
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"listening on 127.0.0.1:{port}", flush=True)

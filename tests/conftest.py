@@ -26,5 +26,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def shared() -> Path:
     """The folder of real models and photographs that lies beside a developer's checkout."""
     if not SHARED.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{SHARED} is missing, and CI must have it")
         pytest.skip(f"{SHARED} is missing: real models and photographs are not part of the project")
     return SHARED

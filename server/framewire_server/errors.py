@@ -4,9 +4,7 @@ RequestError            a client's call cannot go on; the edge turns it into a s
 ├── InvalidRequest      the client broke a rule of the protocol
 ├── ModelNotFound       no such model
 ├── Unavailable         loading or draining: worth a retry
-├── LimitReached        too many streams
-├── NotPermitted        administration is off
-└── Unsupported         this version of the server lacks it
+└── NotPermitted        administration is off
 FrameFailure            one frame cannot be answered; its stream lives on
 OperatorError           the server cannot start as told: a message for its operator
 ├── ModelError          a model file cannot be served
@@ -39,16 +37,8 @@ class Unavailable(RequestError):
     """Not now: the model is loading or the server is draining."""
 
 
-class LimitReached(RequestError):
-    """A limit on calls was reached."""
-
-
 class NotPermitted(RequestError):
     """The operator did not allow it."""
-
-
-class Unsupported(RequestError):
-    """This version of the server lacks the behaviour asked for."""
 
 
 class FrameFailure(Exception):

@@ -207,4 +207,4 @@ def _options(
     max_frame_age: float | None,
 ) -> Options:
     names = labels if labels is None or isinstance(labels, str) else tuple(labels)
-    return Options(score_threshold, iou_threshold, max_detections, names, max_frame_age)  # type: ignore[arg-type]
+    return Options(score_threshold, iou_threshold, max_detections, names, max_frame_age)  # type: ignore[arg-type]  # refuses a string

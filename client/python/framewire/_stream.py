@@ -84,11 +84,6 @@ class AsyncStream:
         self._info: StreamInfo | None = None
 
     @property
-    def closed(self) -> bool:
-        """Whether the stream has ended."""
-        return self._finished
-
-    @property
     def info(self) -> StreamInfo:
         """What the stream got from the server. Raises Misuse before the stream was started."""
         if self._info is None:

@@ -13,12 +13,10 @@ from grpc_status import rpc_status
 
 from framewire_server.errors import (
     InvalidRequest,
-    LimitReached,
     ModelNotFound,
     NotPermitted,
     RequestError,
     Unavailable,
-    Unsupported,
 )
 
 log = logging.getLogger(__name__)
@@ -29,9 +27,7 @@ _CODES: dict[type[RequestError], code_pb2.Code.ValueType] = {
     InvalidRequest: code_pb2.INVALID_ARGUMENT,
     ModelNotFound: code_pb2.NOT_FOUND,
     Unavailable: code_pb2.UNAVAILABLE,
-    LimitReached: code_pb2.RESOURCE_EXHAUSTED,
     NotPermitted: code_pb2.PERMISSION_DENIED,
-    Unsupported: code_pb2.UNIMPLEMENTED,
 }
 
 ServicerContext = grpc.aio.ServicerContext[Any, Any]
