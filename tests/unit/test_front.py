@@ -18,7 +18,8 @@ from framewire_server.errors import ModelError
 from framewire_server.models import onnx_file
 from framewire_server.models.recognition import recognise
 from framewire_server.tensors import Tensor
-from framewire_server.vision.geometry import Resize, place
+from framewire_server.vision.geometry import Resize
+from framewire_server.vision.placing import place
 from framewire_server.vision.preprocessing import Preprocessing
 from tests.unit import onnx_models
 
@@ -54,7 +55,7 @@ def engine(
     return OnnxRuntimeEngine(
         path,
         model,
-        signature.inputs,
+        signature.inputs[0],
         signature.outputs,
         channels_last=channels_last,
         preprocessing=preprocessing,
@@ -124,11 +125,69 @@ def test_the_front_in_the_graph_equals_the_one_outside(
     front = session(add_front(model, image, channels_last=channels_last, preprocessing=preprocessing))
     assert [feed.name for feed in front.get_inputs()] == [ROWS]
     (inside,) = front.run(["seen"], {ROWS: rows})
-    fed = outside(rows, image.dtype, channels_last=channels_last, preprocessing=preprocessing)
+    fed = outside(rows, image, channels_last=channels_last, preprocessing=preprocessing)
     assert inside.dtype == fed.dtype == np.dtype(dtype) and inside.shape == fed.shape
     close(inside, fed, rtol=tolerance)
     expected = by_hand(rows, preprocessing, channels_last=channels_last)
     close(fed, expected, rtol=10 * tolerance, atol=100 * tolerance)
+
+
+GREY = Preprocessing(Resize.STRETCH, "gray", (117.3786,), (1 / 58,))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_grey_network_gets_opencvs_mixture_of_the_colours(
+    dtype: type[np.generic], channels_last: bool
+) -> None:
+    sides = [HEIGHT, WIDTH, 1] if channels_last else [1, HEIGHT, WIDTH]
+    model = onnx_models.passing(["batch", *sides], dtype=dtype, opset=13)
+    image = Tensor("image", (None, *sides), np.dtype(dtype).name)
+    preprocessing = GREY if dtype is not np.uint8 else Preprocessing(Resize.STRETCH, "gray", (0.0,), (1.0,))
+    rows = noise(2)
+    front = session(add_front(model, image, channels_last=channels_last, preprocessing=preprocessing))
+    (inside,) = front.run(["seen"], {ROWS: rows})
+    fed = outside(rows, image, channels_last=channels_last, preprocessing=preprocessing)
+    assert inside.shape == fed.shape == (2, *sides) and inside.dtype == fed.dtype == np.dtype(dtype)
+    grey = np.stack([cv2.cvtColor(row, cv2.COLOR_BGR2GRAY) for row in rows]).reshape(fed.shape)
+    expected = (grey - preprocessing.mean[0]) * preprocessing.scale[0]
+    close(inside, expected, rtol=0, atol=0.51 * preprocessing.scale[0] + (0.01 if dtype is np.float16 else 0))
+    close(fed, expected, rtol=0, atol=0.51 * preprocessing.scale[0] + (0.01 if dtype is np.float16 else 0))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("opset", [6, 13])
+def test_a_network_without_a_batch_axis_gets_one_picture(
+    tmp_path: Path, channels_last: bool, opset: int
+) -> None:
+    sides = [HEIGHT, WIDTH, 3] if channels_last else [3, HEIGHT, WIDTH]
+    model = onnx_models.passing(sides, dtype=np.float32, opset=opset)
+    alone = engine(tmp_path / "alone.onnx", model, NORMAL, max_batch=8, channels_last=channels_last)
+    assert alone.max_batch == 1 and alone.front_in_graph == (opset == 13)
+    rows = noise(1)
+    seen = alone.infer(rows, 1)["seen"]
+    assert seen.shape == tuple(sides)
+    close(seen, by_hand(rows, NORMAL, channels_last=channels_last)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_inputs_that_are_no_picture_get_their_value_for_every_row(tmp_path: Path, count: int) -> None:
+    model = onnx_models.passing(["batch", 3, HEIGHT, WIDTH], dtype=np.float32, opset=13)
+    model.graph.input.append(helper.make_tensor_value_info("sizes", onnx.TensorProto.INT64, ["batch", 2]))
+    model.graph.output.append(helper.make_tensor_value_info("told", onnx.TensorProto.INT64, ["batch", 2]))
+    model.graph.node.append(helper.make_node("Identity", ["sizes"], ["told"]))
+    told = OnnxRuntimeEngine(
+        tmp_path / "sizes.onnx",
+        model,
+        Tensor("image", (None, 3, HEIGHT, WIDTH), "float32"),
+        (Tensor("told", (None, 2), "int64"),),
+        channels_last=False,
+        extra_inputs={"sizes": np.array([640, 480])},
+        preprocessing=PLAIN,
+        max_batch=4,
+        threads=1,
+    )
+    assert told.infer(noise(4), count)["told"].tolist() == [[640, 480]] * count
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -139,7 +198,7 @@ def test_a_network_that_takes_bytes_gets_the_bytes(colour: str, channels_last: b
     rows = noise(2)
     front = add_front(model, image, channels_last=channels_last, preprocessing=preprocessing)
     (inside,) = session(front).run(["seen"], {ROWS: rows})
-    fed = outside(rows, "uint8", channels_last=channels_last, preprocessing=preprocessing)
+    fed = outside(rows, image, channels_last=channels_last, preprocessing=preprocessing)
     assert inside.dtype == fed.dtype == np.uint8
     np.testing.assert_array_equal(inside, fed)
     np.testing.assert_array_equal(fed, by_hand(rows, preprocessing, channels_last=channels_last))
@@ -235,10 +294,12 @@ def test_a_graph_that_does_not_run_is_refused_with_the_files_name(tmp_path: Path
 def test_a_real_model_answers_the_same_with_the_front_in_its_graph(shared: Path, name: str) -> None:
     path = shared / "data" / "models" / name / f"{name}.onnx"
     spec = recognise(path)
+    image = spec.signature.image
+    assert image is not None
     served = OnnxRuntimeEngine(
         path,
         onnx_file.load(path),
-        spec.signature.inputs,
+        image,
         spec.signature.outputs,
         channels_last=False,
         preprocessing=spec.preprocessing,
@@ -249,11 +310,9 @@ def test_a_real_model_answers_the_same_with_the_front_in_its_graph(shared: Path,
     rows = served.new_rows()
     photograph = cv2.imread(str(shared / "data" / "images" / "dog.jpg"))
     assert photograph is not None
-    place(photograph.astype(np.uint8), rows[0], spec.preprocessing.resize, spec.preprocessing.pad)
+    place(photograph.astype(np.uint8), rows[0], spec.preprocessing)
     inside = served.infer(rows, 1)
-    image = spec.signature.image
-    assert image is not None
-    feed = {image.name: outside(rows, image.dtype, channels_last=False, preprocessing=spec.preprocessing)}
+    feed = {image.name: outside(rows, image, channels_last=False, preprocessing=spec.preprocessing)}
     fed = dict(zip(inside, session(path).run(list(inside), feed), strict=True))
     for output, expected in fed.items():
         # Scores must agree on their own scale, and not on that of the boxes beside them.

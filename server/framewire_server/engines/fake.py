@@ -25,7 +25,7 @@ class FakeEngine:
     def __init__(
         self, width: int, height: int, max_batch: int, before: Callable[[int], None] = lambda count: None
     ) -> None:
-        self.inputs = (Tensor("Input", (None, 3, height, width), "float32"),)
+        self.image = Tensor("Input", (None, 3, height, width), "float32")
         self.outputs = (Tensor("NMS", (None, 1, 1, 7), "float32"),)
         self.max_batch = max_batch
         self._size = height, width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +28,22 @@ class OnnxRuntimeEngine:
         self,
         path: Path,
         model: onnx.ModelProto,
-        inputs: tuple[Tensor, ...],
+        image: Tensor,
         outputs: tuple[Tensor, ...],
         *,
         channels_last: bool,
+        extra_inputs: Mapping[str, NDArray[np.generic]] | None = None,
         preprocessing: Preprocessing,
         max_batch: int,
         threads: int,
     ) -> None:
-        """`max_batch` holds for a dynamic batch axis; a fixed one is what it is. Raises ModelError when the
-        model does not load or does not answer a blank batch."""
-        self.inputs = inputs
+        """`image` is the input that takes the picture; `extra_inputs` are the values of the others for one picture.
+        `max_batch` holds for a dynamic batch axis; a fixed one is what it is. Raises ModelError when the model
+        does not load or does not answer a blank batch."""
         self.outputs = outputs
-        self._image = next(tensor for tensor in inputs if len(tensor.shape) == 4)
-        self._fixed_batch = self._image.shape[0]
+        self._image = image
+        self._extra = extra_inputs or {}
+        self._fixed_batch = image.shape[0] if len(image.shape) == 4 else 1
         self.max_batch = self._fixed_batch or max_batch
         self._channels_last = channels_last
         self._preprocessing = preprocessing
@@ -51,20 +54,24 @@ class OnnxRuntimeEngine:
     def new_rows(self) -> Rows:
         """See Engine."""
         shape = self._image.shape
-        height, width = shape[1:3] if self._channels_last else shape[2:4]
+        height, width = shape[-3:-1] if self._channels_last else shape[-2:]
         assert height and width  # recognition refuses other models
         return np.zeros((self.max_batch, height, width, 3), np.uint8)
 
     def infer(self, rows: Rows, count: int) -> Outputs:
         """See Engine."""
         used = rows if self._fixed_batch else rows[:count]
-        feed = {ROWS: used} if self.front_in_graph else {self._image.name: self._outside(used)}
+        feed: dict[str, NDArray[np.generic]] = (
+            {ROWS: used} if self.front_in_graph else {self._image.name: self._outside(used)}
+        )
+        for name, value in self._extra.items():
+            feed[name] = np.broadcast_to(value, (len(used), *value.shape))
         return dict(zip(self._names, self._session.run(self._names, feed), strict=True))
 
     def _outside(self, rows: Rows) -> NDArray[np.generic]:
         return outside(
             rows,
-            self._image.dtype,
+            self._image,
             channels_last=self._channels_last,
             preprocessing=self._preprocessing,
         )
@@ -85,7 +92,7 @@ class OnnxRuntimeEngine:
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
             log.info("%s: pixels are prepared outside the graph: %s", path, error)
         try:
-            return ort.InferenceSession(str(path), options, providers=providers), False
+            return ort.InferenceSession(model.SerializeToString(), options, providers=providers), False
         except Exception as error:
             raise ModelError(f"{path}: ONNX Runtime cannot load it: {error}") from error
 

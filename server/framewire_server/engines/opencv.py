@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framewire_server.vision.decode import EncodedFrame, Picture, decode
-from framewire_server.vision.geometry import Placement, place
+from framewire_server.vision.geometry import Placement
+from framewire_server.vision.placing import place
 from framewire_server.vision.preprocessing import Preprocessing
 
 
@@ -23,4 +24,4 @@ class OpenCvPreparer:
 
     def place(self, picture: Picture, row: NDArray[np.uint8]) -> Placement:
         """See Preparer."""
-        return place(picture, row, self._preprocessing.resize, self._preprocessing.pad)
+        return place(picture, row, self._preprocessing)

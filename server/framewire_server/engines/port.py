@@ -19,11 +19,6 @@ class Engine(Protocol):
     """One network on one device. It knows no boxes. Safe to use from several threads, each with its own rows."""
 
     @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """The network's own inputs."""
-        ...
-
-    @property
     def outputs(self) -> tuple[Tensor, ...]:
         """The network's outputs."""
         ...

@@ -9,11 +9,8 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from framewire_server.vision.decode import Picture
 
 
 class Resize(enum.Enum):
@@ -23,8 +20,23 @@ class Resize(enum.Enum):
     """To the whole input; the aspect ratio changes."""
     LETTERBOX_CENTRE = "letterbox-centre"
     """Aspect ratio kept, rounded to the nearest pixel, in the middle (Ultralytics)."""
+    LETTERBOX_CENTRE_FLOOR = "letterbox-centre-floor"
+    """Aspect ratio kept, truncated, in the middle (Darknet, NanoDet)."""
+    LETTERBOX_CENTRE_INSET = "letterbox-centre-inset"
+    """As letterbox-centre, but 4 pixels smaller than the input (YOLO-NAS on COCO: 636 in 640)."""
     LETTERBOX_TOPLEFT = "letterbox-topleft"
     """Aspect ratio kept, truncated, in the top left corner (YOLOX)."""
+    LETTERBOX_TOPLEFT_ROUND = "letterbox-topleft-round"
+    """Aspect ratio kept, rounded to the nearest pixel, in the top left corner (EfficientDet, DETR)."""
+
+    @property
+    def keeps_ratio(self) -> bool:
+        """Whether the picture's aspect ratio stays, so that there may be padding."""
+        return self is not Resize.STRETCH
+
+
+_INSET = 4
+_IN_THE_CORNER = (Resize.LETTERBOX_TOPLEFT, Resize.LETTERBOX_TOPLEFT_ROUND)
 
 
 class Placement(NamedTuple):
@@ -54,36 +66,17 @@ def placement(resize: Resize, width: int, height: int, input_width: int, input_h
     """Says where a picture of width × height will lie in an input of input_width × input_height pixels."""
     if resize is Resize.STRETCH:
         return Placement(width, height, 0, 0, input_width, input_height)
-    ratio = min(input_height / height, input_width / width)
-    if resize is Resize.LETTERBOX_TOPLEFT:
-        return Placement(width, height, 0, 0, max(int(width * ratio), 1), max(int(height * ratio), 1))
-    placed_width, placed_height = max(round(width * ratio), 1), max(round(height * ratio), 1)
+    if resize is Resize.LETTERBOX_CENTRE_FLOOR:  # in integers: a float ratio may lose the last pixel
+        placed_width = max(min(input_width, width * input_height // height), 1)
+        placed_height = max(min(input_height, height * input_width // width), 1)
+    else:
+        inset = _INSET if resize is Resize.LETTERBOX_CENTRE_INSET else 0
+        ratio = min((input_height - inset) / height, (input_width - inset) / width)
+        # YOLOX truncates what it multiplied, lost pixels included.
+        rounded = int if resize is Resize.LETTERBOX_TOPLEFT else round
+        placed_width, placed_height = max(rounded(width * ratio), 1), max(rounded(height * ratio), 1)
+    if resize in _IN_THE_CORNER:
+        return Placement(width, height, 0, 0, placed_width, placed_height)
     # The odd pixel goes to the right and the bottom.
-    left, top = (round((whole - part) / 2 - 0.1) for whole, part in
-                 ((input_width, placed_width), (input_height, placed_height)))  # fmt: skip
+    left, top = (input_width - placed_width) // 2, (input_height - placed_height) // 2
     return Placement(width, height, left, top, placed_width, placed_height)
-
-
-def place(picture: Picture, target: Picture, resize: Resize, pad: int) -> Placement:
-    """Resizes `picture` (uint8 [h, w, 3]) into `target` (uint8 [H, W, 3], contiguous), padding with `pad`."""
-    height, width = picture.shape[:2]
-    input_height, input_width = target.shape[:2]
-    where = placement(resize, width, height, input_width, input_height)
-    size = where.placed_width, where.placed_height
-    if size == (input_width, input_height):
-        _resize_into(picture, size, target)
-        return where
-    target[:] = pad
-    inner = target[where.top : where.top + size[1], where.left : where.left + size[0]]
-    if size == (width, height):
-        inner[:] = picture
-    else:
-        inner[:] = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
-    return where
-
-
-def _resize_into(picture: Picture, size: tuple[int, int], target: Picture) -> None:
-    if picture.shape == target.shape:
-        target[:] = picture
-    else:
-        cv2.resize(picture, size, dst=target, interpolation=cv2.INTER_LINEAR)

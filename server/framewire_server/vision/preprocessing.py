@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from framewire_server.vision.geometry import Resize
 
+PICTURE_MEAN = "picture-mean"
+"""As `pad`: the mean colour of the picture itself (TAO YOLO)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
@@ -13,16 +16,28 @@ class Preprocessing:
 
     resize: Resize
     colour: str
-    """`rgb` or `bgr`: the order of the tensor's channels, and of mean and scale."""
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    pad: int = 114
-    """Value of the pixels around a letterboxed picture, before mean and scale."""
+    """`rgb`, `bgr` or `gray`: the order of the tensor's channels, and of mean, scale and pad."""
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """One number a channel (one for `gray`), in pixels 0 to 255."""
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
+    pad: int | tuple[int, ...] | str = 114
+    """Value of the pixels around a letterboxed picture, before mean and scale: for all channels, for each, or
+    PICTURE_MEAN."""
+    interpolation: str = "linear"
+    """`linear`, `nearest`, `cubic`, `area` or `lanczos`, as OpenCV does them."""
+
+    @property
+    def changes_values(self) -> bool:
+        """Whether pixels are more than moved."""
+        return any(self.mean) or set(self.scale) != {1.0}
 
     def __str__(self) -> str:
         words = [self.colour.upper(), self.resize.value]
-        if self.resize is not Resize.STRETCH:
-            words[-1] += f" on {self.pad}"
+        if self.resize.keeps_ratio:
+            pad = ", ".join(map(str, self.pad)) if isinstance(self.pad, tuple) else self.pad
+            words[-1] += f" on {pad}"
+        if self.interpolation != "linear":
+            words[-1] += f" ({self.interpolation})"
         if any(self.mean):
             words.append("minus " + ", ".join(f"{value:g}" for value in self.mean))
         if len(set(self.scale)) > 1:
