@@ -20,7 +20,7 @@ from framewire_server.engines.port import Rows
 from framewire_server.models.families.ssd import SsdRows
 from framewire_server.models.repository import Entry
 from framewire_server.models.signature import Signature
-from framewire_server.models.spec import ModelSpec
+from framewire_server.models.spec import Match, ModelSpec
 from framewire_server.pipeline.detector import Detector
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.decode import EncodedFrame, Picture
@@ -88,7 +88,7 @@ def load(entry: Entry, config: ServerConfig) -> Detector:
     engine = NullEngine()
     signature = Signature(engine.inputs, engine.outputs)
     match = SsdRows().match(signature)
-    assert match is not None
+    assert isinstance(match, Match)
     entry.spec = ModelSpec(
         name=entry.name,
         version="1",
@@ -105,6 +105,7 @@ def load(entry: Entry, config: ServerConfig) -> Detector:
         iou_threshold=None,
         max_detections=300,
         class_agnostic=False,
+        extra_inputs={},
         evidence=(),
     )
     return Detector(entry.spec, engine, NullPreparer())

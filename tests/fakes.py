@@ -14,7 +14,7 @@ from framewire_server.engines.port import Preparer
 from framewire_server.models.families.ssd import SsdRows
 from framewire_server.models.repository import Entry
 from framewire_server.models.signature import Signature
-from framewire_server.models.spec import ModelSpec
+from framewire_server.models.spec import Match, ModelSpec
 from framewire_server.pipeline.detector import Detector
 from framewire_server.vision.geometry import Resize
 from framewire_server.vision.preprocessing import Preprocessing
@@ -26,9 +26,9 @@ LABELS = ("background", "thing")
 def fake_spec(name: str = "fake") -> ModelSpec:
     """An SSD of one class."""
     engine = FakeEngine(WIDTH, HEIGHT, 1)
-    signature = Signature(engine.inputs, engine.outputs)
+    signature = Signature((engine.image,), engine.outputs)
     match = SsdRows().match(signature)
-    assert match is not None
+    assert isinstance(match, Match)
     return ModelSpec(
         name=name,
         version="v1",
@@ -45,6 +45,7 @@ def fake_spec(name: str = "fake") -> ModelSpec:
         iou_threshold=None,
         max_detections=300,
         class_agnostic=False,
+        extra_inputs={},
         evidence=(),
     )
 

@@ -156,7 +156,7 @@ class Server:
             pipeline = await asyncio.to_thread(self._loader, entry, self._config)
             self._device.add(pipeline)
         except ModelError as error:
-            if entry.path in self._config.models:
+            if entry.named:
                 raise
             entry.state, entry.failure = ModelState.FAILED, str(error)
             log.error("model %s is not served: %s", entry.name, error)

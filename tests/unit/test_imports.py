@@ -38,8 +38,9 @@ ALLOWED = {
         "framewire",
         "framewire.v1",
     },
-    "demo": {"framewire"},
-    "cli": {"app", "config", "errors", "models", "demo", "framewire"},
+    "quality": {"core", "models", "pipeline", "vision", "config", "errors", "framewire"},
+    "demo": {"quality", "framewire"},
+    "cli": {"app", "config", "errors", "models", "demo", "quality", "framewire"},
     "__main__": {"cli"},
     "observe": set(),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -26,9 +27,16 @@ _EXPORT = {
     "darknet": "it holds Darknet weights without the network. Convert weights and cfg to ONNX, for example with\n"
     "    python yolo_to_onnx.py --model {stem}        (jkjung-avt/tensorrt_demos)",
     "tlt": "it is an encrypted TAO model. Export it to ONNX with the key it was trained with:\n"
-    "    tao model <network> export -m {name} -k $KEY -o {stem}.onnx",
-    "uff": "it is a UFF graph, which TensorRT dropped with version 9. Export the original network to ONNX:\n"
-    "    python -m tf2onnx.convert --saved-model DIR --opset 13 --output {stem}.onnx",
+    "    tao model <network> export -m {name} -k $KEY -e SPEC -o {stem}.onnx",
+    "etlt": "it is an encrypted TAO model for deployment, which cannot be converted. Export the model that it was made "
+    "from to ONNX, with the key it was trained with:\n"
+    "    tao model <network> export -m {stem}.tlt -k $KEY -e SPEC -o {stem}.onnx",
+    "uff": "it is a UFF graph, which TensorRT dropped with version 9 and nothing converts. Export the original network "
+    "to ONNX:\n    python -m tf2onnx.convert --saved-model DIR --opset 13 --output {stem}.onnx",
+    "old-plan": "it is a TensorRT plan of version {version}. As a rule it runs in that version alone, and no network "
+    "can be read back out of it. Export the network to ONNX again; of TAO for example with\n"
+    "    tao model <network> export -m {stem}.tlt -k $KEY -e SPEC -o {stem}.onnx\n"
+    "  and serve that:\n    framewire serve {stem}.onnx",
     "tensorrt": "it is a TensorRT plan, which this version of Framewire does not run yet. Serve the ONNX file that "
     "the plan was built from:\n    framewire serve {stem}.onnx",
     "openvino": "it is an OpenVINO model description. Export the original network to ONNX instead",
@@ -36,6 +44,12 @@ _EXPORT = {
     "    python -m tf2onnx.convert --tflite {name} --opset 13 --output {stem}.onnx",
 }
 
+
+_PLAN_TAGS = (b"ptrt", b"ftrt")
+_FIRST_PLAN_THAT_MAY_RUN = 10
+_UFF = re.compile(rb"\x08[\x00-\x7f]\x10[\x00-\x7f]")
+"""MetaGraph begins with two whole numbers, its version and its descriptors'; ONNX's second field is a text."""
+_TENSOR_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_/:.-]{0,62}")
 
 _BY_SUFFIX = {
     ".pt": "pytorch",
@@ -58,7 +72,8 @@ def sniff(path: Path) -> Format:
         head = file.read(_HEAD_BYTES)
     kind = _kind(path, head)
     if kind in _EXPORT:
-        raise ModelError(f"{path}: " + _EXPORT[kind].format(name=path.name, stem=path.stem))
+        advice = _EXPORT[kind].format(name=path.name, stem=path.stem, version=_plan_version(head))
+        raise ModelError(f"{path}: {advice}")
     if kind != "onnx":
         raise ModelError(f"{path}: is not a model: {_describe(head)}. Framewire serves ONNX files")
     return Format.ONNX
@@ -66,24 +81,50 @@ def sniff(path: Path) -> Format:
 
 def _kind(path: Path, head: bytes) -> str | None:
     suffix = path.suffix.lower()
-    if head[:4] in (b"ptrt", b"ftrt") or _ultralytics_plan(head, path.stat().st_size):
-        return "tensorrt"
+    if head[:4] in _PLAN_TAGS or _ultralytics_plan(head, path.stat().st_size):
+        return "old-plan" if _plan_version(head) else "tensorrt"
+    if suffix in (".tlt", ".etlt"):  # before zip archives: newer .tlt files are such
+        return suffix[1:]
     if zipfile.is_zipfile(path) or head[:2] == b"\x80\x02":
         return "pytorch"
     if suffix == ".weights" and len(head) >= 20 and struct.unpack_from("<i", head)[0] == 0:
         return "darknet"
-    if suffix in (".tlt", ".etlt"):
-        return "tlt"
-    if suffix == ".uff":
+    if suffix == ".uff" or _UFF.match(head):
         return "uff"
     if head[4:8] == b"TFL3":
         return "tflite"
+    if _is_etlt(head):
+        return "etlt"
     if head.lstrip()[:5] == b"<?xml" and b"<net" in head:
         return "openvino"
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
     # ModelProto begins with field 1 (ir_version, a varint below 32) in every file written by known exporters.
     return "onnx" if len(head) > 2 and head[0] == 0x08 and 0 < head[1] < 32 else None
+
+
+def _plan_version(head: bytes) -> str | None:
+    """The version of TensorRT that built a plan, where it is too old to run in one that Framewire would use.
+
+    From 8.6 on a plan begins with `ftrt`, a 0 of 4 bytes, and at byte 24 the version's four numbers (NVIDIA TensorRT,
+    samples/common/sampleEngines.cpp, printPlanVersion); older ones begin with `ptrt`.
+    """
+    start = 0 if head[:4] in _PLAN_TAGS else 4 + struct.unpack_from("<i", head.ljust(4, b"\0"))[0]
+    plan = head[start : start + 28] if 0 <= start < len(head) else b""
+    if plan[:4] == b"ptrt":
+        return "8.5 or older"
+    if len(plan) < 28 or plan[:8] != b"ftrt" + bytes(4) or not 0 < plan[24] < _FIRST_PLAN_THAT_MAY_RUN:
+        return None
+    return ".".join(map(str, plan[24:27]))
+
+
+def _is_etlt(head: bytes) -> bool:
+    """Whether the name of the input stands before what is encrypted: its length in 4 bytes, then the name
+    (NVIDIA tao_deploy, utils/decoding.py)."""
+    if len(head) < 8:
+        return False
+    (length,) = struct.unpack_from("<i", head)
+    return 0 < length < 64 and bool(_TENSOR_NAME.fullmatch(head[4 : 4 + length]))
 
 
 def _ultralytics_plan(head: bytes, size: int) -> bool:

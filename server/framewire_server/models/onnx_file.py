@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from onnx import helper, numpy_helper
 
 from framewire_server.errors import ModelError
 from framewire_server.models import labels
+from framewire_server.models.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Tensor
 
 _LAYERS = frozenset({"Conv", "MatMul", "Gemm", "ConvTranspose"})
 _MOST_FIRST_OPERATIONS = 8
+_SMALLEST_PATCH = 8
+_FOCUS_SLICES = 4
 _BAKED_SCORE = {"EfficientNMS_TRT": "score_threshold", "BatchedNMSDynamic_TRT": "scoreThreshold"}
 
 
@@ -40,16 +44,44 @@ def signature(model: onnx.ModelProto, path: Path) -> Signature:
     if not inputs or not outputs:
         raise ModelError(f"{path}: is an ONNX file without inputs or outputs")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    beside = labels.beside(path, generic=labels.from_metadata(metadata) is None)
-    image = next((tensor.name for tensor in inputs if len(tensor.shape) == 4), None)
-    return Signature(
+    beside = labels.beside(path, generic=not is_ultralytics(metadata))
+    found = Signature(
         inputs=inputs,
         outputs=outputs,
         metadata=metadata,
-        first_operations=_first_operations(graph, image),
+        operations=frozenset(node.op_type for node in graph.node),
         baked_score=_baked_score(graph),
         labels=labels.read(beside) if beside else None,
     )
+    image = found.image.name if found.image else None
+    users = _users(graph, image)
+    return replace(
+        found,
+        first_operations=_first_operations(graph, image),
+        has_patches=any(_cuts_patches(node) for node in users),
+        has_focus=sum(node.op_type in ("Slice", "StridedSlice") for node in users) >= _FOCUS_SLICES,
+    )
+
+
+def with_input_size(
+    model: onnx.ModelProto, image: Tensor, *, channels_last: bool, size: tuple[int, int]
+) -> onnx.ModelProto:
+    """Returns a copy of `model` whose image input has the given width and height, with shapes that follow."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    value = next(value for value in fixed.graph.input if value.name == image.name)
+    dims = value.type.tensor_type.shape.dim
+    height_axis = -3 if channels_last else -2
+    dims[height_axis].dim_value, dims[height_axis + 1].dim_value = size[1], size[0]
+    del fixed.graph.value_info[:]
+    for output in fixed.graph.output:  # what was symbolic is inferred again
+        for dim in list(output.type.tensor_type.shape.dim)[1:]:
+            if not dim.dim_value > 0:
+                dim.Clear()
+    try:
+        return onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    except onnx.shape_inference.InferenceError:
+        return fixed
 
 
 def _is_vague(tensor: Tensor) -> bool:
@@ -66,6 +98,23 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     except KeyError:
         dtype = "unknown"
     return Tensor(value.name, dims, dtype)
+
+
+def _users(graph: onnx.GraphProto, name: str | None) -> list[onnx.NodeProto]:
+    """The operations on a tensor, seen through changes of type."""
+    found = []
+    for node in graph.node:
+        if name in node.input:
+            found += _users(graph, node.output[0]) if node.op_type in ("Cast", "Identity") else [node]
+    return found
+
+
+def _cuts_patches(node: onnx.NodeProto) -> bool:
+    if node.op_type != "Conv":
+        return False
+    attributes = {attribute.name: list(attribute.ints) for attribute in node.attribute}
+    kernel, stride = attributes.get("kernel_shape", []), attributes.get("strides", [])
+    return bool(kernel) and kernel == stride and min(kernel) >= _SMALLEST_PATCH
 
 
 def _first_operations(graph: onnx.GraphProto, image: str | None) -> tuple[str, ...]:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
 
+import onnx
+
 from framewire_server.errors import ModelError
-from framewire_server.models import labels, onnx_file
+from framewire_server.models import adapting, class_names, onnx_file, open_sizes, sidecars
+from framewire_server.models.extra_inputs import fill
+from framewire_server.models.families.other_tasks import OtherTasks
+from framewire_server.models.families.plugin_nms import PluginNms
 from framewire_server.models.formats import sniff
 from framewire_server.models.model_file import ModelFile
+from framewire_server.models.model_file_text import keys_asked_for
+from framewire_server.models.places import locate, model_file_of, name_of
+from framewire_server.models.probe import Probe
+from framewire_server.models.registry import GROUP, families
 from framewire_server.models.signature import Signature
-from framewire_server.models.spec import Family, Match, ModelSpec
+from framewire_server.models.spec import Decoder, Family, Match, ModelSpec, Refusal
+from framewire_server.models.suppression_node import KEY
+from framewire_server.models.surgery import without_plugin
+from framewire_server.tensors import Outputs
+from framewire_server.vision.boxes import Candidates
 
 T = TypeVar("T")
 _DEFAULT_MAX_DETECTIONS = 300
+_DEFAULT_IOU = 0.45
 _VERSION_CHARACTERS = 12
 _BATCH_1_HINT = (
     "its batch size is fixed to 1, so an accelerator infers frames one by one; export it with a dynamic batch "
@@ -24,105 +38,189 @@ _BATCH_1_HINT = (
 )
 
 
-def families() -> list[Family]:
-    """All families, the project's and those that other distributions registered."""
-    return [point.load()() for point in entry_points(group="framewire.families")]
-
-
 def recognise(path: Path, name: str | None = None) -> ModelSpec:
-    """Reads a model file and says how to serve it.
+    """Says how to serve a model: its file, or the folder that holds it and nothing like it.
 
     Raises ModelError when the file is missing, is no model, is of no known family, or needs something stated.
     """
-    sniff(path)
-    signature = onnx_file.signature(onnx_file.load(path), path)
-    stated = ModelFile.beside(path)
+    return read(path, name)[0]
+
+
+def look(path: Path) -> Signature:
+    """The tensors of a model, also of one that cannot be served. Raises ModelError when it cannot be read."""
+    file = locate(path)
+    sniff(file)
+    return onnx_file.signature(onnx_file.load(file), file)
+
+
+def read(
+    path: Path, name: str | None = None, stated: ModelFile | None = None
+) -> tuple[ModelSpec, onnx.ModelProto]:
+    """As `recognise`, and returns the network to run besides. `stated` counts instead of the model file."""
+    file = locate(path)
+    sniff(file)
+    network, signature = _look(file, onnx_file.load(file), stated)
     try:
-        match = _match(signature, stated.family)
+        spec = _spec(file, name or name_of(file, of_folder=file != path), signature, _match(signature))
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from error
+    return spec, network
+
+
+def _look(
+    path: Path, network: onnx.ModelProto, stated: ModelFile | None
+) -> tuple[onnx.ModelProto, Signature]:
+    """Gathers what there is to know of a model; takes a suppression plugin out and settles the size of its input."""
+    network = _without_plugin(path, network)
+    signature = onnx_file.signature(network, path)
+    stated = stated or ModelFile.of(model_file_of(path))
+    found = sidecars.find(path, signature.inputs)
+    open_size = None
+    if signature.image is not None and signature.input_size is None:
+        open_size = open_sizes.choose(signature.metadata, stated, found)[0]
+        network = onnx_file.with_input_size(
+            network, signature.image, channels_last=signature.channels_last, size=open_size
+        )
+        signature = onnx_file.signature(network, path)
+    signature = replace(signature, stated=stated, sidecars=found, open_size=open_size)
+    if signature.image is not None:
+        with contextlib.suppress(
+            ModelError
+        ):  # an input of unknown meaning: a family may know, and _spec asks again
+            signature = replace(signature, probe=Probe(network, signature.image, fill(signature)))
+    return network, signature
+
+
+def _without_plugin(path: Path, network: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return without_plugin(network)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    return _spec(path, name or path.stem, signature, match, stated)
 
 
-def _match(signature: Signature, stated: str | None) -> Match:
+def _match(signature: Signature) -> Match:
     known = {family.name: family for family in families()}
+    stated = signature.stated.family
     if stated is not None and stated not in known:
         raise ModelError(f"its model file states family {stated!r}; known are {', '.join(sorted(known))}")
-    asked = [known[stated]] if stated else list(known.values())
-    matches = [match for family in asked if (match := family.match(signature))]
-    if matches:
-        return min(matches, key=lambda match: match.row)
-    raise ModelError(
-        "its tensors are of no family that Framewire knows:\n"
-        + signature.table()
-        + f"\n  Known families: {', '.join(sorted(known))}. What to do: export the detector in one of these forms, "
-        "or write a family (docs/families.md) and register it in the entry point group framewire.families"
-    )
+    asked = _about_plugin(known, signature) or ([known[stated]] if stated else list(known.values()))
+    readings = [reading for family in asked if (reading := family.match(signature))]
+    if not readings and stated is not None:
+        raise ModelError(
+            f"its tensors are not those of family {stated!r}, as its model file states:\n{signature.table()}"
+        )
+    if not readings:
+        raise ModelError(
+            "its tensors are of no family that Framewire knows:\n"
+            + signature.table()
+            + f"\n  Known families: {', '.join(sorted(known))}. What to do: export the detector in one of these "
+            f"forms, or write a family (docs/families.md) and register it in the entry point group {GROUP}"
+        )
+    best = min(readings, key=lambda reading: reading.row)
+    if isinstance(best, Refusal):
+        raise ModelError(f"{best.reason}\n{signature.table()}")
+    return best
 
 
-def _spec(path: Path, name: str, signature: Signature, match: Match, stated: ModelFile) -> ModelSpec:
-    if signature.image is None:
+def _about_plugin(known: dict[str, Family], signature: Signature) -> list[Family]:
+    """The families to ask of a network whose suppression plugin was taken out; none when there was no plugin.
+
+    What is left may look like another family's tensors, but the plugin said what they are.
+    """
+    if KEY not in signature.metadata:
+        return []
+    stated = signature.stated.family
+    if stated not in (None, PluginNms.name):
         raise ModelError(
-            f"{path}: needs one input of rank 4, the picture, but has others:\n{signature.table()}"
+            f"its model file states family {stated!r}, but its suppression plugin was taken out and said how to read "
+            f"its tensors: leave `family` out, or state {PluginNms.name}"
         )
-    if signature.input_size is None:
-        raise ModelError(
-            f"{path}: the input's height and width are not fixed:\n{signature.table()}\n"
-            "  Export it for a fixed size, for example imgsz=640"
-        )
+    return [known[name] for name in (OtherTasks.name, PluginNms.name)]
+
+
+def _spec(path: Path, name: str, signature: Signature, match: Match) -> ModelSpec:
+    if signature.image is None or signature.input_size is None:
+        raise ModelError(f"needs one input of rank 4, the picture, but has others:\n{signature.table()}")
     width, height = signature.input_size
-    names, warnings = _labels(signature, match, stated)
-    if signature.image and signature.image.shape[0] == 1:
-        warnings += (_BATCH_1_HINT.format(stem=path.stem),)
+    stated = signature.stated
+    _check_stated(signature)
+    preprocessing, evidence = adapting.adapt(match, signature)
+    names = class_names.choose(signature, match)
+    said, warnings = open_sizes.explain(signature)
+    if signature.image.shape[0] == 1:
+        warnings = (*warnings, _BATCH_1_HINT.format(stem=path.stem))
+    if stated.iou_threshold is not None and _iou_threshold(stated, match) is None:
+        warnings = (
+            *warnings,
+            "iou_threshold means nothing: the model's boxes are final unless suppress is true",
+        )
     return ModelSpec(
         name=name,
         version=stated.version or _digest(path),
         path=path,
         signature=signature,
         family=match.family,
-        preprocessing=replace(match.preprocessing, **stated.preprocessing()),
-        decoder=match.decoder,
+        preprocessing=preprocessing,
+        decoder=_offset(match.decoder, _first(stated.label_offset, match.label_offset)),
         input_width=width,
         input_height=height,
-        labels=names,
+        labels=names.names,
         score_threshold=_first(stated.score_threshold, match.score_threshold),
         baked_score=signature.baked_score,
-        iou_threshold=None
-        if match.iou_threshold is None
-        else _first(stated.iou_threshold, match.iou_threshold),
-        max_detections=_first(stated.max_detections, _DEFAULT_MAX_DETECTIONS),
-        class_agnostic=_first(stated.class_agnostic, False),
-        evidence=(*match.evidence, *stated.evidence()),
-        warnings=warnings,
+        iou_threshold=_iou_threshold(stated, match),
+        max_detections=_first(stated.max_detections, match.max_detections or _DEFAULT_MAX_DETECTIONS),
+        class_agnostic=_first(stated.class_agnostic, match.class_agnostic),
+        extra_inputs=fill(signature),
+        evidence=(*match.evidence, *said, *evidence, *names.evidence, *stated.evidence()),
+        doubts=tuple(doubt for doubt in match.doubts if not _settles(stated, doubt)),
+        warnings=(*names.warnings, *warnings),
+        latches=match.latches,
     )
+
+
+def _check_stated(signature: Signature) -> None:
+    """Raises ModelError when the model file states what this model has no place for."""
+    stated, size = signature.stated, signature.input_size
+    if stated.input_size and size and stated.input_size != size:
+        raise ModelError(
+            f"its model file states input_size {list(stated.input_size)}, but the input is fixed to {list(size)}"
+        )
+    inputs = {tensor.name for tensor in signature.extra_inputs}
+    if unknown := set(stated.extra_inputs or ()) - inputs:
+        has = ", ".join(sorted(inputs)) or "none but the picture"
+        raise ModelError(f"its model file states extra_inputs {', '.join(sorted(unknown))}; there is {has}")
+    if signature.channels == 1 and stated.colour in ("rgb", "bgr"):
+        raise ModelError(f"its model file states colour {stated.colour}, but the input has 1 channel")
+
+
+def _settles(stated: ModelFile, doubt: str) -> bool:
+    """Whether the model file answers a doubt: it states a key that the doubt asks for."""
+    keys = set(stated.stated())
+    if stated.tells_pixels:
+        keys |= {"preset", *stated.preprocessing()}
+    return not keys.isdisjoint(keys_asked_for(doubt))
+
+
+def _iou_threshold(stated: ModelFile, match: Match) -> float | None:
+    suppress = _first(stated.suppress, match.iou_threshold is not None)
+    return _first(stated.iou_threshold, match.iou_threshold or _DEFAULT_IOU) if suppress else None
+
+
+def _offset(decoder: Decoder, offset: int) -> Decoder:
+    """Counts class ids from elsewhere; those that come to lie below 0 are no classes."""
+    if offset == 0:
+        return decoder
+
+    def decode(outputs: Outputs, row: int, score_threshold: float) -> Candidates:
+        found = decoder(outputs, row, score_threshold)
+        found.class_ids = found.class_ids + offset
+        return found.pick(found.class_ids >= 0)
+
+    return decode
 
 
 def _first(stated: T | None, default: T) -> T:
     return default if stated is None else stated
-
-
-def _labels(signature: Signature, match: Match, stated: ModelFile) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns the labels by class id, and warnings."""
-    known = stated.labels or signature.labels or match.labels
-    count = match.classes
-    if known is None and count in (len(labels.COCO), len(labels.COCO_SPARSE)):
-        known = labels.COCO if count == len(labels.COCO) else labels.COCO_SPARSE
-        return known, (f"no labels found: with {count} classes they are taken to be COCO's",)
-    if known is None:
-        names = labels.numbered(count or 0)
-        return names, ("no labels found: put one name a line into labels.txt beside the model",)
-    if match.background_first and not labels.is_background(known[0]):
-        known = ("background", *known)
-        return known, (
-            f"{len(known) - 1} labels without a background line: class 1 is taken to be {known[1]}",
-        )
-    if count is None or len(known) == count:
-        return tuple(known), ()
-    warning = f"{len(known)} labels for {count} classes"
-    if len(known) == count + 1 and labels.is_background(known[0]):
-        return tuple(known[1:]), (f"{warning}: the first one is the background and is left out",)
-    padded = (*known, *labels.numbered(count)[len(known) :])[:count]
-    return padded, (f"{warning}: check that the labels file belongs to the model",)
 
 
 def _digest(path: Path) -> str:

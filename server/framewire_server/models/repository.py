@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from framewire_server.errors import InvalidRequest, ModelError, ModelNotFound, Unavailable
+from framewire_server.models.places import locate, models_in, name_of
 from framewire_server.models.spec import ModelSpec
 
-_MODEL_SUFFIXES = (".onnx",)
 _LOADING_RETRY_S = 1.0
 
 
@@ -23,14 +24,17 @@ class ModelState(enum.Enum):
 
 @dataclass(slots=True)
 class Entry:
-    """A model that the operator named."""
+    """A model that the operator named, or that lies in a folder of models."""
 
     name: str
     path: Path
+    """The model's file."""
     state: ModelState = ModelState.LOADING
     spec: ModelSpec | None = None
     max_batch: int = 0
     failure: str = ""
+    named: bool = False
+    """Whether the operator named it, so that the server does not start without it."""
 
 
 class Repository:
@@ -40,15 +44,18 @@ class Repository:
         """Raises ModelError when two models would have one name, or there is none."""
         self.entries: dict[str, Entry] = {}
         self._has_default = bool(files)
-        for path in (*files, *(_find(folder) if folder else ())):
-            name = path.stem.replace("@", "-")  # in what clients ask for, @ begins the version
-            if name in self.entries:
-                raise ModelError(
-                    f"{path} and {self.entries[name].path} would both be named {name}; rename one"
-                )
-            self.entries[name] = Entry(name, path)
+        for path in files:
+            self._add(locate(path), of_folder=path.is_dir(), named=True)
+        for path, of_folder in _find(folder) if folder else ():
+            self._add(path, of_folder=of_folder, named=False)
         if not self.entries:
             raise ModelError("no model to serve: name a file, or a folder with --models DIR")
+
+    def _add(self, path: Path, *, of_folder: bool, named: bool) -> None:
+        name = name_of(path, of_folder=of_folder)
+        if name in self.entries:
+            raise ModelError(f"{path} and {self.entries[name].path} would both be named {name}; rename one")
+        self.entries[name] = Entry(name, path, named=named)
 
     def resolve(self, wanted: str) -> ModelSpec:
         """Returns the model that `wanted` means: empty for the default, `name`, or `name@version`.
@@ -86,15 +93,13 @@ class Repository:
         return entry
 
 
-def _find(folder: Path) -> list[Path]:
-    """Model files in a folder, and in its folders those that hold just one."""
+def _find(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Model files in a folder and in the folders in it, of which each may hold one; and whether it is one of those."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: is no folder")
-    found: list[Path] = []
+    here = models_in(folder)
     for path in sorted(folder.iterdir()):
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        files = [file for file in inside if file.suffix.lower() in _MODEL_SUFFIXES]
-        if len(files) > 1:
-            raise ModelError(f"{path}: holds several models ({', '.join(f.name for f in files)}); leave one")
-        found += files
-    return found
+        if path in here:
+            yield path, False
+        elif path.is_dir() and models_in(path):
+            yield locate(path), True

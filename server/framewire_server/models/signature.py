@@ -1,50 +1,121 @@
-"""What can be read off a model without running it."""
+"""What is known of a model before it is served: its tensors, its graph, the files beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from framewire_server.tensors import Tensor
+from framewire_server.models.model_file import ModelFile
+from framewire_server.models.sidecars import Sidecar
+from framewire_server.tensors import Outputs, Tensor
+
+_CHANNELS = (1, 3)
+_NORMALISING = frozenset({"Sub", "Div", "Mul"})
+
+
+def _no_probe() -> Outputs | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A model's tensors, metadata and first operations."""
+    """All that a family decides by."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
     first_operations: tuple[str, ...] = ()
     """Kinds of the operations on the way from the image input to the first layer with weights."""
+    operations: frozenset[str] = frozenset()
+    """Kinds of all operations in the graph."""
+    has_patches: bool = False
+    """Whether the picture is first cut into patches, as vision transformers do: a convolution on it whose stride
+    is its kernel, of 8 pixels or more."""
+    has_focus: bool = False
+    """Whether the picture is first sliced into four, as YOLOX and early YOLOv5 do."""
     baked_score: float = 0.0
     """Score threshold of a suppression inside the graph: lower scores never leave it."""
     labels: tuple[str, ...] | None = None
     """Lines of a labels file beside the model."""
+    open_size: tuple[int, int] | None = None
+    """(width, height) chosen for an image input that leaves them open."""
+    stated: ModelFile = field(default_factory=lambda: ModelFile(schema=1))
+    """What the model file says."""
+    sidecars: Mapping[str, Sidecar] = field(default_factory=dict)
+    """What other tools' files beside the model say, by kind (see sidecars.find)."""
+    probe: Callable[[], Outputs | None] = field(default=_no_probe, compare=False, repr=False)
+    """Runs the network once on a grey, noisy picture and returns its outputs; None where it cannot be run. For
+    heads that answer for every anchor whatever the picture shows; costs a load, so ask only when in doubt."""
 
     @property
     def image(self) -> Tensor | None:
-        """The image input: the only one of rank 4."""
-        images = [tensor for tensor in self.inputs if len(tensor.shape) == 4]
+        """The image input: the only one of rank 4 or, where there is none, the only one of rank 3 with channels
+        first or last."""
+        images = [tensor for tensor in self.inputs if len(tensor.shape) == 4] or [
+            tensor
+            for tensor in self.inputs
+            if len(tensor.shape) == 3 and (tensor.shape[0] in _CHANNELS or tensor.shape[2] in _CHANNELS)
+        ]
         return images[0] if len(images) == 1 else None
+
+    @property
+    def extra_inputs(self) -> tuple[Tensor, ...]:
+        """The inputs that are no picture."""
+        return tuple(tensor for tensor in self.inputs if tensor is not self.image)
 
     @property
     def channels_last(self) -> bool:
         """Whether the image input is [N, H, W, C] rather than [N, C, H, W]."""
-        return self.image is not None and self.image.shape[3] in (1, 3) and self.image.shape[1] not in (1, 3)
+        if self.image is None:
+            return False
+        return self.image.shape[-1] in _CHANNELS and self.image.shape[-3] not in _CHANNELS
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of the image input."""
+        if self.image is None:
+            return None
+        return self.image.shape[-1 if self.channels_last else -3]
 
     @property
     def input_size(self) -> tuple[int, int] | None:
         """(width, height) of the image input in pixels, None when it is not fixed."""
-        if self.image is None:
-            return None
-        height, width = self.image.shape[1:3] if self.channels_last else self.image.shape[2:4]
+        if self.open_size is not None or self.image is None:
+            return self.open_size
+        height, width = self.image.shape[-3:-1] if self.channels_last else self.image.shape[-2:]
         return (width, height) if width and height else None
 
     @property
     def normalises(self) -> bool:
         """Whether the graph begins with arithmetic on pixels, so that they are fed as they are."""
-        return bool({"Sub", "Div", "Mul"} & set(self.first_operations))
+        return bool(_NORMALISING & set(self.first_operations))
+
+    @property
+    def tells_pixels(self) -> bool:
+        """Whether model file and sidecars together state colour, values and resize, so that nothing of them need be
+        known."""
+        told = set(self.stated.preprocessing())
+        for sidecar in self.sidecars.values():
+            told |= sidecar.preprocessing.keys()
+        return {"colour", "resize"} <= told and bool({"mean", "scale"} & told)
+
+    @property
+    def known_labels(self) -> tuple[str, ...] | None:
+        """Labels of the model file, of the file beside the model, or of a sidecar, in this order."""
+        stated = self.stated.labels if isinstance(self.stated.labels, tuple) else None
+        beside = next((sidecar.labels for sidecar in self.sidecars.values() if sidecar.labels), None)
+        return stated or self.labels or beside
+
+    def output(self, name: str) -> Tensor | None:
+        """The output of that name, whatever `:0` TensorFlow hung onto it."""
+        return next((tensor for tensor in self.outputs if tensor.name.split(":")[0] == name), None)
+
+    def cells(self, strides: tuple[int, ...] = (8, 16, 32)) -> int | None:
+        """Number of cells of heads of these strides, None when the input's size is not fixed."""
+        if self.input_size is None:
+            return None
+        width, height = self.input_size
+        return sum(-(-width // stride) * -(-height // stride) for stride in strides)
 
     def table(self) -> str:
         """The tensors, one a line, for people."""

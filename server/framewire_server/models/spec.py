@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from framewire_server.models.latch import Latch
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs
 from framewire_server.vision.boxes import Candidates
@@ -36,21 +41,49 @@ class Match:
     score_threshold: float
     iou_threshold: float | None
     """None when the model's boxes are final."""
+    max_detections: int | None = None
+    """Most detections a picture, where the model says so."""
+    class_agnostic: bool = False
+    """Whether boxes of different classes suppress one another."""
     background_first: bool = False
     """Whether class 0 is the background, which a labels file may leave out."""
+    knows_graph: bool = False
+    """Whether the preprocessing already takes into account what the graph itself does to pixels."""
+    label_offset: int = 0
+    """Added to the class ids that the decoder gives."""
     evidence: tuple[str, ...] = ()
     """One sentence for each decision: what was seen and what follows."""
+    doubts: tuple[str, ...] = ()
+    """One sentence for each thing that was taken for granted: what it could be instead, and the key to state."""
+    latches: tuple[Latch[Any], ...] = ()
+    """Questions that the first frames with detections will answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A family's reading of a signature that it knows but does not serve as it is."""
+
+    family: str
+    row: int
+    """As of a Match: the lowest row wins, be it a match or a refusal."""
+    reason: str
+    """What is wrong or missing, and what to do; reads on after the file's name and a colon."""
 
 
 class Family(Protocol):
     """Recognises the models of one kind. Registered in the entry point group `framewire.families`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What a model file calls it."""
+        ...
 
-    def match(self, signature: Signature) -> Match | None:
-        """Returns how to serve a model of that signature, None when it is of another family.
+    def match(self, signature: Signature) -> Match | Refusal | None:
+        """Returns how to serve a model of that signature, a refusal when it is of this family but cannot be
+        served as it is, None when it is of another family.
 
-        Raises ModelError when it clearly is of this family but cannot be served.
+        A match gives preprocessing of pixels 0 to 255 for a network that does not normalise itself; whether
+        this one does, and what the model file and sidecars state, is common code's to see to.
         """
         ...
 
@@ -75,5 +108,9 @@ class ModelSpec:
     iou_threshold: float | None
     max_detections: int
     class_agnostic: bool
+    extra_inputs: Mapping[str, NDArray[np.generic]]
+    """Values of the inputs that are no picture, for one picture."""
     evidence: tuple[str, ...]
-    warnings: tuple[str, ...] = field(default=())
+    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    latches: tuple[Latch[Any], ...] = ()

@@ -1,93 +1,92 @@
 """SSD rows of seven: image_id, label, score, left, top, right, bottom in fractions of the network's input.
 
-TAO SSD, DSSD and RetinaNet (`NMS`, `NMS_1`), TensorFlow's SSD through NMS_TRT, and Caffe's DetectionOutput
-(`detection_out`, also OpenVINO's model zoo). Row 16 of the decision table. Suppression is inside.
+TAO SSD, DSSD and RetinaNet (`NMS`, `NMS_1`), TAO FasterRCNN (`nms_out`), TensorFlow's SSD through NMS_TRT, and Caffe's
+DetectionOutput (`detection_out`, also OpenVINO's model zoo). Row 16 of the decision table. Suppression is inside.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.labels import COCO_SPARSE
+from framewire_server.models.labels import is_background
 from framewire_server.models.signature import Signature
-from framewire_server.models.spec import Match
+from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.ssd_origin import Origin, origin_of
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
-from framewire_server.vision.geometry import Resize
-from framewire_server.vision.preprocessing import Preprocessing
 
-_BACKGROUND = 0
+_ROW = 16
 _MOST_LABELS = 1 << 16
-_TAO = Preprocessing(Resize.STRETCH, "bgr", mean=(103.939, 116.779, 123.68))
-_TENSORFLOW = Preprocessing(Resize.STRETCH, "rgb", mean=(127.5,) * 3, scale=(2 / 255,) * 3)
-_CAFFE = Preprocessing(Resize.STRETCH, "bgr", mean=(127.5,) * 3, scale=(0.007843,) * 3)
-_RAW = Preprocessing(Resize.STRETCH, "bgr")
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Who exported the rows, which decides the preprocessing."""
-
-    name: str
-    preprocessing: Preprocessing
-    evidence: str
-    labels: tuple[str, ...] | None = None
+_NO_LAST_LABEL = (
+    "no labels file tells which label is the last one, so the background may be among the detections: put labels.txt "
+    "beside the model or state labels"
+)
 
 
 class SsdRows:
-    """Recognises an output [N, 1, K, 7] or [1, K, 7], alone or beside a count of one element a picture."""
+    """Recognises an output [N, 1, K, 7], [1, K, 7] or [N * K, 7], alone or beside a count of one element a picture."""
 
     name = "ssd"
 
-    def match(self, signature: Signature) -> Match | None:
+    def match(self, signature: Signature) -> Match | Refusal | None:
         """Row 16: see the module."""
-        rows = _rows(signature)
-        if rows is None or signature.metadata.get("task") == "obb":  # rotated boxes are [B, 300, 7] as well
+        rows = _rows(signature, asked=signature.stated.family == self.name)
+        if rows is None:
             return None
+        origin = origin_of(signature, rows)
+        if isinstance(origin, str):
+            return Refusal(self.name, _ROW, origin)
         count = next((tensor for tensor in signature.outputs if tensor is not rows), None)
-        origin = _origin(signature, rows)
-        preprocessing, evidence = _preprocessing(signature, origin)
+        where, background, evidence = _background(signature, origin)
         return Match(
             family=self.name,
-            row=16,
-            preprocessing=preprocessing,
-            decoder=_Decoder(rows.name, count.name if count else None, signature.input_size),
+            row=_ROW,
+            preprocessing=origin.preprocessing,
+            decoder=_Decoder(rows.name, count.name if count else None, signature.input_size, background),
             classes=None,
             labels=origin.labels,
-            score_threshold=0.3,
+            score_threshold=origin.score_threshold,
             iou_threshold=None,
-            background_first=True,
-            evidence=(f"output {rows.name} has rows of seven: SSD, suppression inside", *evidence),
+            background_first=where == "first",
+            evidence=(
+                f"output {rows.name} has rows of seven: SSD, suppression inside",
+                origin.evidence,
+                evidence,
+            ),
+            doubts=(*origin.doubts, _NO_LAST_LABEL)
+            if (where, background) == ("last", None)
+            else origin.doubts,
         )
 
 
-def _rows(signature: Signature) -> Tensor | None:
-    rows = [t for t in signature.outputs if len(t.shape) in (3, 4) and t.shape[-1] == 7 and 1 in t.shape[:-2]]
+def _rows(signature: Signature, *, asked: bool) -> Tensor | None:
+    """The output of rows. A list [n, 7] alone may be anyone's (YOLOv7's columns are others), unless it was `asked` for;
+    beside a count it is that of implicit batches."""
+    rows = [t for t in signature.outputs if t.shape[-1:] == (7,) and _is_rows(t)]
     others = [tensor for tensor in signature.outputs if tensor not in rows]
     is_count = all(set(tensor.shape[1:]) <= {1} for tensor in others)
-    return rows[0] if len(rows) == 1 and len(others) <= 1 and is_count else None
+    if len(rows) != 1 or len(others) > 1 or not is_count:
+        return None
+    return rows[0] if asked or others or len(rows[0].shape) > 2 else None
 
 
-def _origin(signature: Signature, rows: Tensor) -> _Origin:
-    if "detection_out" in rows.name:
-        return _Origin(
-            "caffe", _CAFFE, f"the name {rows.name} is Caffe's DetectionOutput: BGR, (x - 127.5) / 127.5"
-        )
-    if len(signature.labels or ()) in (90, 91):
-        return _Origin(
-            "tensorflow", _TENSORFLOW, "91 labels: TensorFlow's SSD on COCO, RGB from -1 to 1", COCO_SPARSE
-        )
-    return _Origin("tao", _TAO, f"the name {rows.name} is TAO's: BGR minus the ImageNet mean, stretched")
+def _is_rows(tensor: Tensor) -> bool:
+    return len(tensor.shape) == 2 or (len(tensor.shape) in (3, 4) and 1 in tensor.shape[:-2])
 
 
-def _preprocessing(signature: Signature, origin: _Origin) -> tuple[Preprocessing, tuple[str, ...]]:
-    if not signature.normalises:
-        return origin.preprocessing, (origin.evidence,)
-    fed = f"the graph begins with {', '.join(signature.first_operations)}: it normalises, so pixels are fed as they are"
-    return replace(_RAW, colour=origin.preprocessing.colour), (origin.evidence, fed)
+def _background(signature: Signature, origin: Origin) -> tuple[str, int | None, str]:
+    """Where the background is, its label (None: unknown, or there is none), and one sentence on it."""
+    where = signature.stated.background or origin.background
+    if where == "first":
+        return where, 0, "label 0 is the background and left out"
+    if where == "none":
+        return where, None, "no label is the background"
+    labels = signature.known_labels
+    if not labels:
+        return where, None, "the last label is the background"
+    last = len(labels) - 1 if is_background(labels[-1]) else len(labels)
+    return where, last, f"label {last}, the last one, is the background and left out"
 
 
 class _Decoder:
@@ -97,9 +96,12 @@ class _Decoder:
     as 7e-45; a sane float is taken as well, anything else is ignored.
     """
 
-    def __init__(self, rows: str, count: str | None, input_size: tuple[int, int] | None) -> None:
+    def __init__(
+        self, rows: str, count: str | None, input_size: tuple[int, int] | None, background: int | None
+    ) -> None:
         self._rows = rows
         self._count = count
+        self._background = -1 if background is None else background
         width, height = input_size or (1, 1)
         self._size = np.array([width, height, width, height], np.float32)
 
@@ -111,7 +113,7 @@ class _Decoder:
         rows = rows[
             (labels >= 0)
             & (labels < _MOST_LABELS)
-            & (labels != _BACKGROUND)
+            & (labels != self._background)
             & (rows[:, 2] >= score_threshold)
         ]
         return Candidates(rows[:, 3:7] * self._size, rows[:, 2], rows[:, 1].astype(np.intp))

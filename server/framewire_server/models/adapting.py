@@ -1,0 +1,61 @@
+"""Fits a family's preprocessing to one model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from framewire_server.errors import ModelError
+from framewire_server.models.presets import GREY_MEANS
+from framewire_server.models.signature import Signature
+from framewire_server.models.spec import Match
+from framewire_server.vision.preprocessing import Preprocessing
+
+_NOTHING = (0.0, 0.0, 0.0)
+_ONES = (1.0, 1.0, 1.0)
+
+
+def adapt(match: Match, signature: Signature) -> tuple[Preprocessing, tuple[str, ...]]:
+    """Returns the family's preprocessing, overruled by what the graph, sidecars and the model file say, in this
+    order, and one sentence for each. Raises ModelError when the input has other channels than are asked for."""
+    chosen, evidence = match.preprocessing, []
+    image = signature.image
+    assert image is not None  # recognition refuses other models
+    if chosen.changes_values and image.dtype == "uint8":
+        chosen = replace(chosen, mean=_NOTHING, scale=_ONES)
+        evidence.append("the input is uint8: pixels are fed as they are")
+    elif chosen.changes_values and signature.normalises and not match.knows_graph:
+        chosen = replace(chosen, mean=_NOTHING, scale=_ONES)
+        first = ", ".join(signature.first_operations)
+        evidence.append(f"the graph begins with {first}: it normalises, so pixels are fed as they are")
+    for sidecar in signature.sidecars.values():
+        if sidecar.preprocessing:
+            chosen = replace(chosen, **sidecar.preprocessing)
+            evidence.append(f"{sidecar.path.name} states {', '.join(sidecar.preprocessing)}")
+    chosen = replace(chosen, **signature.stated.preprocessing())
+    return _for_channels(chosen, signature.channels), tuple(evidence)
+
+
+def _for_channels(chosen: Preprocessing, channels: int | None) -> Preprocessing:
+    """Fits mean, scale and pad to the number of channels. Raises ModelError when they are neither 1 nor 3."""
+    if channels == 1:
+        pad = round(_mono(chosen.pad)[0]) if isinstance(chosen.pad, tuple) else chosen.pad
+        return replace(
+            chosen,
+            colour="gray",
+            mean=GREY_MEANS.get(chosen.mean) or _mono(chosen.mean),
+            scale=_mono(chosen.scale),
+            pad=pad,
+        )
+    if channels not in (3, None):
+        raise ModelError(f"its input has {channels} channels; pictures have 1 or 3")
+    if chosen.colour == "gray":
+        raise ModelError("its model file states colour gray, but the input has 3 channels")
+    return replace(chosen, mean=_threefold(chosen.mean), scale=_threefold(chosen.scale))
+
+
+def _mono(values: tuple[float, ...]) -> tuple[float, ...]:
+    return (sum(values) / len(values),)
+
+
+def _threefold(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values * 3 if len(values) == 1 else values

@@ -1,0 +1,106 @@
+"""TensorRT's BatchedNMS: an integer count, boxes, scores, and classes from 0 that are floats, -1 where unused.
+
+TAO YOLOv3 and YOLOv4 (fractions), YOLOv5 for TAO's sample apps and YOLOv6 for TensorRT 7 (pixels), TAO EfficientDet
+with the old plugin. Row 11 of the decision table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from framewire_server.models.boxes import BoxForm, Order
+from framewire_server.models.four_outputs import FourOutputs, FourOutputsDecoder, background_line, find
+from framewire_server.models.presets import EFFICIENTDET, RAW, TAO_YOLO, YOLO
+from framewire_server.models.signature import Signature
+from framewire_server.models.spec import Match, Refusal
+from framewire_server.vision.preprocessing import Preprocessing
+
+_ROW = 11
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Who exported the four, which decides the preprocessing."""
+
+    preprocessing: Preprocessing
+    evidence: str
+    doubt: str = ""
+    order: Order = "xyxy"
+
+
+_STATED = _Origin(RAW, "preprocessing is as stated")
+_EFFICIENTDET = _Origin(
+    EFFICIENTDET,
+    "these names are TensorFlow's: TAO EfficientDet, RGB as it is, top, left, bottom, right",
+    "another network of these names may be a YOLO: then state preset: yolo and box_format: xyxy",
+    "yxyx",
+)
+_YOLO_NAMES = _Origin(
+    YOLO,
+    "these names are YOLOv6's for TensorRT 7: RGB / 255, letterboxed",
+    "TAO YOLOv3 and YOLOv4 take BGR minus a mean: for them state preset: tao-yolo",
+)
+_TAO_INPUT = _Origin(
+    TAO_YOLO,
+    "the input is called Input, as TAO's Keras networks have it: TAO YOLOv3 or YOLOv4, BGR minus the ImageNet mean",
+    "if this is another YOLO, state preset: yolo",
+)
+_TORCH_INPUT = _Origin(
+    YOLO,
+    "the input is called images, as YOLOv5's and YOLOv6's exporters have it: RGB / 255, letterboxed",
+    "TAO YOLOv3 and YOLOv4 take BGR minus a mean: for them state preset: tao-yolo",
+)
+
+
+class BatchedNms:
+    """Recognises a count, boxes, scores and float classes that are not TensorFlow's own."""
+
+    name = "batched-nms"
+
+    def match(self, signature: Signature) -> Match | Refusal | None:
+        """Row 11: see the module."""
+        four = find(signature)
+        if four is None or not _is_batched(four):
+            return None
+        origin = _origin(signature, four)
+        if origin is None:
+            return Refusal(
+                self.name,
+                _ROW,
+                f"its outputs {four} are BatchedNMS's, which TAO YOLO and other YOLOs share, and nothing says whose "
+                "they are. State in its model file `preset: tao-yolo` (TAO YOLOv3, YOLOv4: BGR minus a mean) or "
+                "`preset: yolo` (YOLOv5, YOLOv6: RGB / 255)",
+            )
+        stated = signature.stated
+        form = BoxForm.of(stated.box_format or origin.order, stated.box_units, signature.input_size)
+        return Match(
+            family=self.name,
+            row=_ROW,
+            preprocessing=origin.preprocessing,
+            decoder=FourOutputsDecoder(four, form),
+            classes=None,
+            labels=None,
+            score_threshold=0.3,
+            iou_threshold=None,
+            label_offset=background_line(signature),
+            evidence=(f"{four} are BatchedNMS's: float classes, suppression inside", origin.evidence),
+            doubts=(origin.doubt,) if origin.doubt else (),
+            latches=(form.units,),
+        )
+
+
+def _is_batched(four: FourOutputs) -> bool:
+    if four.integer_classes:
+        return False
+    return four.integer_count or four.naming in ("BatchedNMS", "det", "num")
+
+
+def _origin(signature: Signature, four: FourOutputs) -> _Origin | None:
+    if signature.tells_pixels:
+        return _STATED
+    if four.naming in ("detection", "identity"):
+        return _EFFICIENTDET
+    if four.naming == "det":
+        return _YOLO_NAMES
+    image = signature.image.name.split(":")[0] if signature.image else ""
+    return {"Input": _TAO_INPUT, "images": _TORCH_INPUT}.get(image)

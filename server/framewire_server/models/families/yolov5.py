@@ -1,0 +1,75 @@
+"""Heads of YOLOv5 and YOLOv7: one output [B, 3A, 5+C], decoded, with objectness. Rows 1, 29 and 30 of the
+decision table.
+
+Darknet networks that were decoded on the way to ONNX have the same form.
+"""
+
+from __future__ import annotations
+
+from framewire_server.models.heads import Head, known_classes
+from framewire_server.models.labels import from_metadata
+from framewire_server.models.metadata import is_ultralytics
+from framewire_server.models.presets import YOLO
+from framewire_server.models.readings import read
+from framewire_server.models.rows import ClassRows, Formed, form_of
+from framewire_server.models.signature import Signature
+from framewire_server.models.spec import Match, Refusal
+
+
+class YoloV5:
+    """Recognises rows of centre, size, objectness and classes by three anchors a cell."""
+
+    name = "yolov5"
+
+    def match(self, signature: Signature) -> Match | Refusal | None:
+        """Rows 1, 29 and 30: see the module."""
+        found = read(signature, self.name)
+        if found is None or isinstance(found, Refusal):
+            return found
+        head, reading = found
+        classes = head.columns - 5
+        names = known_classes(signature)
+        if classes < 1 or (is_ultralytics(signature.metadata) and names is not None and names < classes):
+            return Refusal(
+                self.name,
+                reading.row,
+                f"the output has room for {classes} classes, but there are {names or 'no'} names in the metadata: this "
+                "looks like a segmentation model; export a detector",
+            )
+        form = form_of(signature, "cxcywh", "net")  # YOLOv5 models/yolo.py, YOLOv7 models/yolo.py
+        activation = signature.stated.score_activation
+        return Match(
+            family=self.name,
+            row=reading.row,
+            preprocessing=YOLO,
+            decoder=ClassRows(head, Formed(form), objectness=True, activation=activation),
+            classes=classes,
+            labels=from_metadata(signature.metadata),
+            score_threshold=0.25,
+            iou_threshold=0.45,
+            evidence=(
+                *reading.evidence,
+                f"output {head.output} is [batch, anchors, 5+{classes}]: centre, size, objectness, {classes} classes",
+                "YOLOv5 and YOLOv7 take RGB / 255, letterboxed on 114, and need suppression",
+            ),
+            doubts=_doubts(signature, head),
+            latches=(form.units,),
+        )
+
+
+def _doubts(signature: Signature, head: Head) -> tuple[str, ...]:
+    doubts = []
+    if not is_ultralytics(signature.metadata):
+        exponential = (
+            ", and its graph decodes with Exp as Darknet does" if "Exp" in signature.operations else ""
+        )
+        doubts.append(
+            "the network is taken to be YOLOv5 or YOLOv7, whose pictures are letterboxed; decoded Darknet networks "
+            f"have the same output{exponential}: state preset: unit-stretch if pictures were stretched"
+        )
+        if head.columns == 6:
+            doubts.append(
+                "with one class, YOLOv7 exports may multiply by a class score that was never trained, which halves "
+                "scores: state a lower score_threshold if they stay near 0.5"
+            )
+    return tuple(doubts)

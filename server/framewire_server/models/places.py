@@ -1,0 +1,59 @@
+"""Where things lie: the model of a folder, its name, its model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from framewire_server.errors import ModelError
+
+_SUFFIXES = (".onnx",)
+_ANONYMOUS = ("model", "inference")
+
+
+def models_in(folder: Path) -> list[Path]:
+    """Model files right in a folder, in order of their names. Raises ModelError when it cannot be looked into."""
+    try:
+        return sorted(
+            file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file()
+        )
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be looked into: {error.strerror}") from error
+
+
+def locate(path: Path) -> Path:
+    """Returns the model file that `path` means: itself or, of a folder, the one in it.
+
+    Raises ModelError when a folder holds none or several.
+    """
+    if not path.is_dir():
+        return path
+    found = models_in(path)
+    if not found:
+        raise ModelError(f"{path}: holds no model (*.onnx); serve folders of folders with --models {path}")
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise ModelError(
+            f"{path}: holds several models ({names}); name one, or serve all with --models {path}"
+        )
+    return found[0]
+
+
+def name_of(model: Path, *, of_folder: bool) -> str:
+    """The name under which a model is served: its file's or, for model.onnx and inference.onnx that a folder
+    was named for, the folder's."""
+    folder = model.resolve().parent.name
+    name = folder if of_folder and folder and model.stem.lower() in _ANONYMOUS else model.stem
+    return name.replace("@", "-")  # in what clients ask for, @ begins the version
+
+
+def model_file_of(model: Path) -> Path:
+    """The model file of a model, whether or not it exists: NAME.yaml or, in a folder of just this model,
+    model.yaml. Raises ModelError when there are both."""
+    own, of_folder = model.with_suffix(".yaml"), model.with_name("model.yaml")
+    if own == of_folder or not of_folder.is_file() or models_in(model.parent) != [model]:
+        return own
+    if own.is_file():
+        raise ModelError(
+            f"{model.parent}: {own.name} and {of_folder.name} both speak of {model.name}; leave one"
+        )
+    return of_folder

@@ -1,0 +1,60 @@
+"""Trying ways of preparing pictures, and writing the choice down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from framewire_server.errors import ModelError
+from framewire_server.models.model_file import ModelFile
+from framewire_server.models.recognition import recognise
+from framewire_server.quality.trial import attempts, state
+
+
+@pytest.fixture
+def yolov8n(shared: Path) -> Path:
+    return shared / "data/models/yolov8n_640/yolov8n_640.onnx"
+
+
+def test_the_right_way_is_surer_than_wrong_scales_however_sure_those_make_the_network(
+    shared: Path, yolov8n: Path
+) -> None:
+    pictures = [shared / f"data/images/{name}.jpg" for name in ("dog", "person")]
+    ranked = attempts(yolov8n, ModelFile(schema=1), pictures, recognise(yolov8n))
+    place = {str(attempt): n for n, attempt in enumerate(ranked)}
+    divided = [n for n, attempt in enumerate(ranked) if attempt.spec.preprocessing.scale[0] == 1 / 255]
+    wrong = [n for n, attempt in enumerate(ranked) if attempt.spec.preprocessing.scale[0] == 1.0]
+    assert max(divided[:4]) < min(wrong), place
+    assert "as it is served now" in place
+    assert len({str(attempt.spec.preprocessing) for attempt in ranked}) == len(ranked), "each way once"
+
+
+def test_a_choice_replaces_what_it_overrules_and_keeps_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "street.yaml"
+    file.write_text(
+        "# ours\nschema: 1\ncolour: bgr\nmean:\n  - 1\n  - 2\n  - 3\nlabels: [cat, dog]\npad: 0\n"
+    )
+    state(file, {"preset": "yolox"})
+    assert file.read_text() == "# ours\nschema: 1\nlabels: [cat, dog]\npreset: yolox\n"
+    state(file, {"resize": "stretch"})
+    state(file, {"resize": "letterbox-topleft"})
+    stated = ModelFile.of(file)
+    assert stated.preset == "yolox" and stated.labels == ("cat", "dog")
+    assert (
+        file.read_text().count("resize") == 1 and stated.resize and stated.resize.value == "letterbox-topleft"
+    )
+
+
+def test_a_choice_makes_the_file_where_there_is_none(tmp_path: Path) -> None:
+    state(tmp_path / "street.yaml", {"colour": "bgr"})
+    assert (tmp_path / "street.yaml").read_text() == "schema: 1\ncolour: bgr\n"
+
+
+def test_a_choice_that_cannot_be_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "street.yaml"
+    file.write_text("schema: 1\n")
+    with pytest.raises(ModelError, match="colour"):
+        state(file, {"colour": "red"})
+    assert file.read_text() == "schema: 1\n"
+    assert list(tmp_path.iterdir()) == [file], "no temporary file is left"
