@@ -8,8 +8,11 @@ import typer
 
 from framewire import __version__
 from framewire.commands.detect import detect
+from framewire_server.cli.check import check
+from framewire_server.cli.convert import convert
 from framewire_server.cli.demo import demo
-from framewire_server.cli.inspect import inspect
+from framewire_server.cli.evaluate import evaluate
+from framewire_server.cli.inspect import inspect, schema
 from framewire_server.cli.serve import serve
 
 app = typer.Typer(
@@ -24,8 +27,12 @@ app = typer.Typer(
 )
 models = typer.Typer(no_args_is_help=True, help="Look at model files.")
 models.command("inspect")(inspect)
+models.command("convert")(convert)
+models.command("schema")(schema)
+models.command("check")(check)
 app.command("serve")(serve)
 app.command("detect")(detect)
+app.command("eval")(evaluate)
 app.add_typer(models, name="models")
 app.command("demo")(demo)
 

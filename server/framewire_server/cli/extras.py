@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib.util
 import sys
 
+_SERVER = (
+    "numpy",
+    "cv2",
+    "onnx",
+    "onnxruntime",
+    "pydantic_settings",
+    "yaml",
+    "grpc_health",
+    "grpc_reflection",
+)
 _NEEDS = {
-    "server": (
-        "numpy",
-        "cv2",
-        "onnx",
-        "onnxruntime",
-        "pydantic_settings",
-        "yaml",
-        "grpc_health",
-        "grpc_reflection",
-    ),
+    "server": _SERVER,
+    "eval": (*_SERVER, "faster_coco_eval"),
     "demo": ("numpy", "cv2", "onnx", "onnxruntime", "av", "faster_coco_eval"),
 }
 

@@ -1,4 +1,4 @@
-"""`framewire models inspect`."""
+"""`framewire models inspect` and `framewire models schema`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,36 @@ if TYPE_CHECKING:
 _MOST_LABELS = 12
 
 
-def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file.")]) -> None:
-    """Show a model's tensors, its family, and how it would be served, with the reasons."""
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file, or the folder of one.")],
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the model file beside the model, if there is none.")
+    ] = False,
+) -> None:
+    """Show a model's tensors, its family, and how it would be served, with the reasons.
+
+    Ends with a model file that states all of it, to be edited where it is wrong.
+    """
     require("server", "models inspect")
     from framewire_server.errors import OperatorError
+    from framewire_server.models import model_file_text
     from framewire_server.models.recognition import recognise
 
     try:
         spec = recognise(file)
     except OperatorError as error:
-        sys.exit(f"framewire: {error}")
+        _refuse(file, str(error), write)
+        return
     typer.echo(_report(spec))
+    _hand_over(spec.path, model_file_text.of_spec(spec), write)
+
+
+def schema() -> None:
+    """Print the JSON schema of model files, for editors."""
+    require("server", "models schema")
+    from framewire_server.models.model_file import json_schema
+
+    typer.echo(json_schema(), nl=False)
 
 
 def _report(spec: ModelSpec) -> str:
@@ -42,6 +61,7 @@ def _report(spec: ModelSpec) -> str:
         spec.signature.table(),
         "",
         f"family         {spec.family}",
+        f"input          {spec.input_width}x{spec.input_height}",
         f"preprocessing  {spec.preprocessing}",
         f"labels         {len(spec.labels)}: {labels}",
         f"score          from {max(spec.score_threshold, spec.baked_score):g}",
@@ -50,6 +70,54 @@ def _report(spec: ModelSpec) -> str:
         "",
         "why",
         *(f"  - {reason}" for reason in spec.evidence),
-        *(f"  ! {warning}" for warning in spec.warnings),
     ]
+    unsure = [f"  ? {doubt}" for doubt in spec.doubts] + [
+        f"  ? {latch.question}: decided on the first frame with detections"
+        for latch in spec.latches
+        if latch.verdict is None
+    ]
+    if unsure:
+        lines += ["", "in doubt", *unsure]
+    if spec.warnings:
+        lines += ["", "mind", *(f"  ! {warning}" for warning in spec.warnings)]
     return "\n".join(lines)
+
+
+def _refuse(file: Path, message: str, write: bool) -> None:
+    """Says why a model cannot be served, shows its tensors, and which keys could help; ends the program."""
+    from framewire_server.errors import OperatorError
+    from framewire_server.models import model_file_text
+    from framewire_server.models.places import locate, model_file_of
+    from framewire_server.models.recognition import look
+    from framewire_server.models.registry import families
+
+    typer.echo(f"framewire: {message}", err=True)
+    try:
+        path, table, known = locate(file), look(file).table(), [family.name for family in families()]
+        has_model_file = model_file_of(path).is_file()
+    except OperatorError:
+        sys.exit(1)  # what hinders is said, and is not in the tensors
+    if table not in message:
+        typer.echo(table)
+    if not has_model_file:
+        _hand_over(path, model_file_text.of_refusal(message, known), write)
+    sys.exit(1)
+
+
+def _hand_over(model: Path, text: str, write: bool) -> None:
+    """Prints a model file, or writes it where there is none."""
+    from framewire_server.models.places import model_file_of
+
+    place = model_file_of(model)
+    if not write:
+        where = "instead" if place.is_file() else f"beside {model.name}"
+        typer.echo(f"\n{place.name}, as it could be {where}:\n\n{text}", nl=False)
+        return
+    try:
+        with place.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        sys.exit(f"framewire: {place}: is there already, and stays as it is")
+    except OSError as error:
+        sys.exit(f"framewire: {place}: cannot be written: {error.strerror}")
+    typer.echo(f"\nwrote {place}; `framewire models schema > model-file.schema.json` beside it helps editors")

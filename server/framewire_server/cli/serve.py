@@ -25,7 +25,8 @@ _INTERRUPTED = 130
 
 def serve(
     models: Annotated[
-        list[Path] | None, typer.Argument(metavar="[MODEL]...", help="ONNX files; the first is the default.")
+        list[Path] | None,
+        typer.Argument(metavar="[MODEL]...", help="ONNX files or folders of one; the first is the default."),
     ] = None,
     models_dir: Annotated[
         Path | None, typer.Option("--models", metavar="DIR", help="Serve every model in a folder.")
@@ -133,7 +134,8 @@ def _print_ready(ready: Ready) -> None:
     _settle()
     for entry in ready.models:
         if entry.spec is None:
-            typer.echo(f"model {entry.name}: FAILED: {entry.failure}")
+            reason, _, _ = entry.failure.partition("\n")  # the log has all of it
+            typer.echo(f"model {entry.name}: FAILED: {reason}")
             continue
         spec = entry.spec
         typer.echo(
@@ -142,6 +144,8 @@ def _print_ready(ready: Ready) -> None:
         )
         for warning in spec.warnings:
             typer.echo(f"  note: {warning}")
+        for doubt in spec.doubts:
+            typer.echo(f"  in doubt: {doubt}")
     # The last line, since other programs wait for it.
     typer.echo(f"listening on {ready.address}")
     sys.stdout.flush()

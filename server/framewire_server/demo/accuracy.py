@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from faster_coco_eval import COCO, COCOeval_faster
-
 from framewire import FrameResult
+from framewire_server.quality.answers import answer_of
+from framewire_server.quality.average_precision import Found, average_precision
+from framewire_server.quality.dataset import Dataset, Object, Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,40 +26,23 @@ class Accuracy:
 def accuracy(truth: dict[str, Any], results: Sequence[FrameResult]) -> Accuracy:
     """Compares one result a frame with the truth (truth.json's schema 1). A frame that the model did not answer
     counts as one without detections."""
-    images = [
-        {"id": n, "width": truth["width"], "height": truth["height"]} for n in range(len(truth["frames"]))
-    ]
-    annotations = [
-        _annotation(image, item["class_id"], item["box"]) | {"iscrowd": 0}
-        for image, items in enumerate(truth["frames"])
-        for item in items
-    ]
-    for number, annotation in enumerate(annotations, 1):
-        annotation["id"] = number
-    found = [
-        _annotation(
-            image, item.class_id, (item.pixels.left, item.pixels.top, item.pixels.right, item.pixels.bottom)
-        )
-        | {"score": item.score}
-        for image, result in enumerate(results)
-        for item in result.found
-    ]
-    categories = [{"id": n, "name": label} for n, label in enumerate(truth["labels"])]
-    with contextlib.redirect_stdout(io.StringIO()):  # the library reports its progress there
-        reference = COCO({"images": images, "annotations": annotations, "categories": categories})
-        evaluation = COCOeval_faster(reference, reference.loadRes(found), "bbox") if found else None
-        if evaluation is None:
-            return Accuracy(0.0, 0.0)
-        evaluation.run()
-    return Accuracy(float(evaluation.stats[0]), float(evaluation.stats[1]))
+    clip = Path(truth["clip"])
+    dataset = Dataset(
+        clip,
+        tuple(Picture(clip, truth["width"], truth["height"]) for _ in truth["frames"]),
+        tuple(truth["labels"]),
+        tuple(
+            _object(picture, item["class_id"], *item["box"])
+            for picture, items in enumerate(truth["frames"])
+            for item in items
+        ),
+    )
+    answers = [answer_of(result) for result in results]
+    found = [Found(answer.boxes, answer.scores, answer.class_ids) for answer in answers]
+    overall = average_precision(dataset, found, range(len(dataset.categories))).overall
+    return Accuracy(overall.ap or 0.0, overall.ap50 or 0.0)
 
 
-def _annotation(image: int, class_id: int, box: Sequence[float]) -> dict[str, Any]:
-    left, top, right, bottom = box
+def _object(picture: int, class_id: int, left: float, top: float, right: float, bottom: float) -> Object:
     width, height = right - left, bottom - top
-    return {
-        "image_id": image,
-        "category_id": class_id,
-        "bbox": [left, top, width, height],
-        "area": width * height,
-    }
+    return Object(picture, class_id, (left, top, width, height), width * height)
