@@ -13,20 +13,31 @@ import asyncio
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from framewire_server.models.recognition import recognise
 from framewire_server.models.spec import ModelSpec
-from tests.references import PICTURES, REFERENCES, Reference, answers, verdict
+from tests.references import IN_VIDEO, PICTURES, REFERENCES, VIDEO, Reference, answers, verdict, video_answers
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 TARGET = ROOT / "docs/models.md"
 BATCHES = (1, 3, PICTURES)
 
+
+class Counts(NamedTuple):
+    """What the judge said."""
+
+    matched: int
+    references: int
+    extra: int
+
+
 HEAD = f"""# Real models
 
-Real networks, served as they are and asked through the SDK about {PICTURES} photographs, against the results of
+Real networks, served as they are and asked through the SDK about {PICTURES} photographs and, some, a clip's frames, against the results of
 independent implementations (OpenVINO, OpenCV's network module, Ultralytics' own package). A detection counts when
 the reference has one of the same label with an IoU of at least 0.9 and a score within 0.02.
 Made by `python -m bench.references --write` on a CPU with ONNX Runtime; nothing here has run on a GPU.
@@ -64,26 +75,38 @@ def _measure(reference: Reference) -> tuple[str, str]:
         spec = recognise(model)
         image = spec.signature.image
         batches = (1,) if image is not None and image.shape[0] == 1 else BATCHES
-        counts = {batch: _counts(model, reference, batch, Path(folder)) for batch in batches}
-    matched, total, extra = counts[1]
+        found = {f"batch {batch}": _photographs(model, reference, batch, Path(folder)) for batch in batches}
+        if reference in IN_VIDEO:
+            found["clip"] = _clip(model, reference, Path(folder))
+    matched, total, extra = found["batch 1"]
     stated = ", ".join(spec.signature.stated.stated()) or "nothing"
     row = f"| {reference.name} | {spec.family} | {stated} | {matched} of {total} | {extra} |"
-    return row, _section(reference, spec, counts)
+    return row, _section(reference, spec, found)
 
 
-def _counts(model: Path, reference: Reference, batch: int, folder: Path) -> tuple[int, int, int]:
-    """References found, references, detections too many."""
+def _photographs(model: Path, reference: Reference, batch: int, folder: Path) -> Counts:
     found = asyncio.run(answers(model, SHARED, reference, batch))
+    return _judge(found.lines, SHARED / "data/goldens" / reference.golden, folder)
+
+
+def _clip(model: Path, reference: Reference, folder: Path) -> Counts:
+    lines, references = asyncio.run(video_answers(model, SHARED, VIDEO + reference.golden))
+    golden = folder / "golden.json"
+    golden.write_text(references)
+    return _judge(lines, golden, folder)
+
+
+def _judge(lines: Sequence[str], golden: Path, folder: Path) -> Counts:
     results = folder / "results.jsonl"
-    results.write_text("\n".join(found.lines))
-    said = verdict(SHARED, reference.golden, results).stdout
+    results.write_text("\n".join(lines))
+    said = verdict(SHARED, golden, results).stdout
     numbers = re.search(r"(\d+)/(\d+) reference detections matched.*?(\d+)/\d+ of ours unmatched", said)
     if numbers is None:
-        sys.exit(f"{reference.name}: the judge said {said!r}")
-    return int(numbers[1]), int(numbers[2]), int(numbers[3])
+        sys.exit(f"{golden}: the judge said {said!r}")
+    return Counts(*map(int, numbers.groups()))
 
 
-def _section(reference: Reference, spec: ModelSpec, counts: dict[int, tuple[int, int, int]]) -> str:
+def _section(reference: Reference, spec: ModelSpec, found: dict[str, Counts]) -> str:
     lines = [f"## {reference.name}", "", "| | |", "|---|---|"]
     lines += [f"| input | `{tensor}` |" for tensor in spec.signature.inputs]
     lines += [f"| output | `{tensor}` |" for tensor in spec.signature.outputs]
@@ -91,8 +114,8 @@ def _section(reference: Reference, spec: ModelSpec, counts: dict[int, tuple[int,
     lines += [f"| because | {reason} |" for reason in spec.evidence]
     lines += [f"| in doubt | {doubt} |" for doubt in spec.doubts]
     lines += [
-        f"| batch {batch} | {matched} of {total} references found, {extra} too many |"
-        for batch, (matched, total, extra) in counts.items()
+        f"| {what} | {matched} of {total} references found, {extra} too many |"
+        for what, (matched, total, extra) in found.items()
     ]
     return "\n".join(lines) + "\n"
 

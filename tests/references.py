@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framewire import AsyncClient
+import cv2
+
+from framewire import AsyncClient, Frame
 from framewire.commands.outputs import Origin, json_line
 from tests.serving import served
 
@@ -65,6 +67,13 @@ _NAMES = (
 REFERENCES = tuple(Reference(folder, f"{file}.onnx", f"{golden}.json") for folder, file, golden in _NAMES)
 
 
+VIDEO = "video__one-by-one-person-detection__"
+IN_VIDEO = tuple(r for r in REFERENCES if r.golden.removesuffix(".json") in (
+    "yolov8n_640", "pedestrian-and-vehicle-detector-adas-0001", "yolo-fastest-1.1", "yolox_nano_416"
+))  # fmt: skip
+"""Those with references for frames of a clip, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What a server said of all pictures."""
@@ -92,9 +101,42 @@ async def answers(model: Path, shared: Path, reference: Reference, max_batch: in
     return Answers(lines, max(sizes))
 
 
-def verdict(shared: Path, golden: str, results: Path) -> subprocess.CompletedProcess[str]:
+async def video_answers(model: Path, shared: Path, golden: str) -> tuple[Sequence[str], str]:
+    """Streams the frames of a clip that have references, uncompressed. Returns JSON Lines, and those references in
+    the words that the judge reads for pictures."""
+    content = json.loads((shared / "data/goldens" / golden).read_text())
+    wanted = {frame["frame"]: frame["detections"] for frame in content["frames"]}
+    async with served(model) as server, AsyncClient(server.address) as client:
+        least = content["compare"]["stored_score_min"]
+        frames = _frames(shared / "data" / content["video"], wanted.keys())
+        lines = [
+            json_line(result, Origin(Path(f"frame-{result.tag}"), None, None))
+            async for result in client.stream(frames, score_threshold=least, overload="wait")
+        ]
+    images = [
+        {"image": f"frame-{n}", "width": content["width"], "height": content["height"], "detections": found}
+        for n, found in wanted.items()
+    ]
+    return lines, json.dumps({"model": content["model"], "compare": content["compare"], "images": images})
+
+
+def _frames(video: Path, wanted: Collection[int]) -> Iterator[Frame]:
+    capture = cv2.VideoCapture(str(video))
+    for n in range(max(wanted) + 1):
+        assert capture.grab()
+        if n in wanted:
+            picture = capture.retrieve()[1]
+            height, width = picture.shape[:2]
+            yield Frame(picture.tobytes(), encoding="bgr8", width=width, height=height, tag=n)
+    capture.release()
+
+
+def verdict(shared: Path, golden: str | Path, results: Path) -> subprocess.CompletedProcess[str]:
     """Has the judge, a program of its own, compare JSON Lines with the references."""
-    judge, references = shared / "tools/match_goldens.py", shared / "data/goldens" / golden
+    judge, references = (
+        shared / "tools/match_goldens.py",
+        shared / "data/goldens" / golden,
+    )  # or an absolute path
     return subprocess.run(
         [sys.executable, judge, references, results], capture_output=True, text=True, check=False
     )

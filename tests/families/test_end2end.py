@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from framewire_server.errors import ModelError
-from framewire_server.models.presets import SEED
+from framewire_server.models.presets import SEED, YOLO, YOLOX
 from framewire_server.models.recognition import recognise
 from tests.families.anchors import SIZE, beside, focus, stating, unrunnable
 from tests.families.planting import BATCH, PICTURES, Picture, check, network, xyxy
@@ -112,14 +112,16 @@ def test_a_transformer_that_shows_nothing_needs_a_stated_family(tmp_path: Path) 
     assert recognise(beside(path, "family: ultralytics-rtdetr")).family == "ultralytics-rtdetr"
 
 
-def test_a_focus_makes_yolox_likely_and_the_preset_is_taken_when_stated(tmp_path: Path) -> None:
+def test_a_focus_makes_yolox_likely_and_another_preset_is_taken_when_stated(tmp_path: Path) -> None:
     def build(path: Path, pictures: Sequence[Picture]) -> Path:
         nodes, constants = focus()
         return write(path, final(pictures, "letterbox-topleft"), nodes=nodes, constants=constants)
 
-    (doubt,) = recognise(build(tmp_path / "plain.onnx", PICTURES)).doubts
-    assert "state preset: yolox for YOLOX, whose graphs slice the picture into four as this one does" in doubt
-    assert check(tmp_path, stating(build, "preset: yolox"), batch=BATCH).doubts == ()
+    spec = check(tmp_path, build, batch=BATCH)
+    assert spec.preprocessing == YOLOX
+    assert "state preset: yolo for an early YOLOv5, raw for DAMO-YOLO" in spec.doubts[0]
+    early = recognise(stating(build, "preset: yolo")(tmp_path / "early.onnx", PICTURES))
+    assert early.preprocessing == YOLO and early.doubts == ()
 
 
 @pytest.mark.parametrize(

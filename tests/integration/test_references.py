@@ -7,7 +7,17 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.references import MODEL_FILES, PICTURES, REFERENCES, Reference, answers, verdict
+from tests.references import (
+    IN_VIDEO,
+    MODEL_FILES,
+    PICTURES,
+    REFERENCES,
+    VIDEO,
+    Reference,
+    answers,
+    verdict,
+    video_answers,
+)
 
 
 @pytest.mark.parametrize("max_batch", [1, 3, PICTURES])
@@ -24,6 +34,19 @@ async def test_a_real_model_finds_what_the_reference_found(
     results = tmp_path / "results.jsonl"
     results.write_text("\n".join(found.lines))
     done = verdict(shared, reference.golden, results)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("reference", IN_VIDEO, ids=lambda reference: reference.name)
+async def test_a_real_model_finds_in_a_clip_what_the_reference_found(
+    shared: Path, tmp_path: Path, reference: Reference
+) -> None:
+    model = reference.install(shared, tmp_path)
+    lines, references = await video_answers(model, shared, VIDEO + reference.golden)
+    results, golden = tmp_path / "results.jsonl", tmp_path / "golden.json"
+    results.write_text("\n".join(lines))
+    golden.write_text(references)
+    done = verdict(shared, golden, results)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

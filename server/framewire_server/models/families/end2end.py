@@ -11,7 +11,7 @@ from framewire_server.models.boxes import Units
 from framewire_server.models.heads import Head
 from framewire_server.models.labels import from_metadata
 from framewire_server.models.metadata import is_ultralytics
-from framewire_server.models.presets import SEED, UNIT_STRETCH, YOLO
+from framewire_server.models.presets import SEED, UNIT_STRETCH, YOLO, YOLOX
 from framewire_server.models.readings import LABELS_FIRST, is_transformer, read
 from framewire_server.models.rows import ScoreAndClass, form_of
 from framewire_server.models.signature import Signature
@@ -83,6 +83,12 @@ def _pixels(signature: Signature, label_first: bool) -> tuple[Preprocessing, str
             "the network is a transformer: RGB / 255, stretched, as RT-DETR and D-FINE",
             (doubt,),
         )
-    focus = ", whose graphs slice the picture into four as this one does" if signature.has_focus else ""
-    doubt = f"{others}yolox for YOLOX{focus}, unit-stretch for RT-DETR or D-FINE"
+    if signature.has_focus:
+        why = "the graph first slices the picture into four, as YOLOX does: BGR as it is, letterboxed in the corner"
+        return (
+            YOLOX,
+            why,
+            (f"{others}yolo for an early YOLOv5, raw for DAMO-YOLO, which slice the picture, too",),
+        )
+    doubt = f"{others}yolox for YOLOX, unit-stretch for RT-DETR or D-FINE"
     return YOLO, "taken as YOLO's: RGB / 255, letterboxed on 114", (doubt,)
