@@ -37,9 +37,10 @@ class Counts(NamedTuple):
 
 HEAD = f"""# Real models
 
-Real networks, served as they are and asked through the SDK about {PICTURES} photographs and, some, a clip's frames, against the results of
-independent implementations (OpenVINO, OpenCV's network module, Ultralytics' own package). A detection counts when
-the reference has one of the same label with an IoU of at least 0.9 and a score within 0.02.
+Real networks, served as they are and asked through the SDK about {PICTURES} photographs (some about 47 frames of a
+clip, too), against the results of independent implementations (OpenVINO, OpenCV's network module, Ultralytics' own
+package). A detection counts when the reference has one of the same label with an IoU of at least 0.9 and a score
+within 0.02.
 Made by `python -m bench.references --write` on a CPU with ONNX Runtime; nothing here has run on a GPU.
 
 | model | family | stated in a model file | references found | too many |

@@ -37,6 +37,8 @@ IMAGENET_800 = Preprocessing(
 """DETR and Deformable DETR with their own processing: aspect ratio kept, padded right and below."""
 SYMMETRIC = Preprocessing(Resize.STRETCH, "rgb", mean=(127.5,) * 3, scale=(2 / 255,) * 3)
 """TensorFlow SSD through UFF, pytorch-ssd: -1 to 1."""
+ULTRAFACE = Preprocessing(Resize.STRETCH, "rgb", mean=(127.0,) * 3, scale=(1 / 128,) * 3)
+"""Ultra-Light-Fast-Generic-Face-Detector."""
 CAFFE_SSD = Preprocessing(Resize.STRETCH, "bgr", mean=(127.5,) * 3, scale=(0.007843,) * 3)
 """MobileNet-SSD (Caffe)."""
 RAW = Preprocessing(Resize.STRETCH, "rgb")
@@ -84,6 +86,7 @@ PRESETS = {
     "imagenet-stretch": IMAGENET_STRETCH,
     "imagenet-800": IMAGENET_800,
     "symmetric": SYMMETRIC,
+    "ultraface": ULTRAFACE,
     "caffe-ssd": CAFFE_SSD,
     "raw": RAW,
     "seed": SEED,

@@ -17,6 +17,7 @@ from framewire import FrameResult
 from framewire.commands.draw import draw
 from framewire_server.errors import ModelError
 from framewire_server.models.model_file import ModelFile
+from framewire_server.models.places import locate, model_file_of
 from framewire_server.models.recognition import read
 from framewire_server.models.spec import ModelSpec
 from framewire_server.quality import goldens
@@ -30,6 +31,7 @@ _MOST_ROWS = 8
 _MOST_COLUMNS = 4
 _TILE = 400, 300
 _MOST_NAMED = 6
+_CLEARLY = 1.5
 
 
 class Check:
@@ -116,7 +118,7 @@ class Check:
 
     def _try(self, now: ModelSpec | None, choose: int | None, before: str = "") -> bool:
         """Tries other ways of preparing pictures; returns whether one was chosen and written."""
-        model_file = self._file.with_suffix(".yaml")
+        model_file = model_file_of(locate(self._file))
         decoded = {picture: _pixels(picture) for picture in self._pictures}
         shown = {picture: pixels for picture, pixels in decoded.items() if pixels is not None}
         if not shown:
@@ -136,6 +138,7 @@ class Check:
         if before:
             self._console.print(before)
         self._console.print(_ranking(ranked))
+        self._console.print(_advice(tried))
         self._console.print(
             f"look at the contact sheet {self._sheet(ranked, list(shown.values()))}, a row for each of these"
         )
@@ -181,6 +184,20 @@ def _describe(result: FrameResult) -> str:
     named = ", ".join(f"{found.label} {found.score:.2f}" for found in result.found[:_MOST_NAMED])
     more = len(result.found) - _MOST_NAMED
     return (named or "nothing found") + (f" and {more} more" if more > 0 else "")
+
+
+def _advice(tried: Sequence[Attempt]) -> str:
+    """What the surest way of preparing pictures means for the user."""
+    best = tried[0]
+    now = next((attempt for attempt in tried if not attempt.keys), None)
+    if best.sureness == 0:
+        return (
+            f"tried {len(tried)} ways of preparing pictures: with none is anything found that stands a second look. "
+            "Are there objects of the model's classes on these pictures? If so, state family or box_format"
+        )
+    if now is None or best.sureness > _CLEARLY * now.sureness:
+        return f"tried {len(tried)} ways of preparing pictures: the surest is {best}"
+    return f"tried {len(tried)} ways of preparing pictures: none is clearly surer than how it is served now"
 
 
 def _ranking(ranked: Sequence[Attempt]) -> Table:

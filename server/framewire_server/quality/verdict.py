@@ -38,8 +38,9 @@ def judge(spec: ModelSpec, results: Mapping[Path, FrameResult]) -> Verdict:
     if full:
         return Verdict(
             False,
-            f"{len(results[full[0]].found)} boxes on {full[0]}, as many as are allowed: scores may be misread "
-            "(state score_activation or family), or boxes are not suppressed (state suppress: true)",
+            f"{len(results[full[0]].found)} boxes on {full[0]}, as many as are allowed: pixels may come on a wrong "
+            "scale (state preset), scores may be misread (state score_activation), or boxes may not be suppressed "
+            "(state suppress: true)",
         )
     odd = _odd(results)
     if odd:

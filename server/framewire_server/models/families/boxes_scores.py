@@ -20,9 +20,9 @@ from framewire_server.vision.boxes import Candidates
 
 _ROW = 26
 _HOW_TO_STATE = (
-    "State in its model file `preset: symmetric` (pytorch-ssd), `preset: raw` (DAMO-YOLO), `preset: yolo-nas`, "
-    "`preset: unit-stretch` (PP-YOLOE+) or `preset: imagenet-stretch` (PP-YOLOE), or `colour`, `mean`, `scale` and "
-    "`resize` (UltraFace: rgb, [127], [0.0078125], stretch)"
+    "State in its model file `preset: symmetric` (pytorch-ssd), `preset: ultraface`, `preset: raw` (DAMO-YOLO), "
+    "`preset: yolo-nas`, `preset: unit-stretch` (PP-YOLOE+) or `preset: imagenet-stretch` (PP-YOLOE), or `colour`, "
+    "`mean`, `scale` and `resize`. Or see on your pictures what fits: framewire models check FILE IMAGE..."
 )
 _AS_IT_IS = (
     "colour and resize cannot be read: RGB, stretched, is taken; if pictures are to be letterboxed or BGR, state "
