@@ -95,14 +95,21 @@ def corners_score_class(
 
 
 def focus(image: str = "images") -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Nodes that slice a picture into four, as YOLOX begins, and their constants."""
-    nodes, constants = [], [numpy_helper.from_array(np.array([9999, 9999]), "focus_ends")]
-    constants.append(numpy_helper.from_array(np.array([2, 3]), "focus_axes"))
-    constants.append(numpy_helper.from_array(np.array([2, 2]), "focus_steps"))
-    for n in range(4):
-        constants.append(numpy_helper.from_array(np.array([n // 2, n % 2]), f"focus_starts{n}"))
-        names = [image, f"focus_starts{n}", "focus_ends", "focus_axes", "focus_steps"]
-        nodes.append(helper.make_node("Slice", names, [f"focus_{n}"]))
+    """Nodes that slice a picture into four, as YOLOX begins, and their constants: every second row, and of those every
+    second column, as PyTorch exports it (YOLOX models/network_blocks.py Focus)."""
+    nodes, constants = [], []
+    for name, value in {"end": 9999, "step": 2, "start0": 0, "start1": 1, "axis2": 2, "axis3": 3}.items():
+        constants.append(numpy_helper.from_array(np.array([value]), f"focus_{name}"))
+
+    def cut(source: str, start: int, axis: int, made: str) -> str:
+        names = [source, f"focus_start{start}", "focus_end", f"focus_axis{axis}", "focus_step"]
+        nodes.append(helper.make_node("Slice", names, [made]))
+        return made
+
+    for row in range(2):
+        rows = cut(image, row, 2, f"focus_{row}")
+        for column in range(2):
+            cut(rows, column, 3, f"focus_{row}{column}")
     return nodes, constants
 
 

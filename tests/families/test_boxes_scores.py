@@ -16,7 +16,6 @@ from framewire_server.models.spec import ModelSpec
 from framewire_server.vision.geometry import Resize
 from tests.families.four_planting import state
 from tests.families.planting import BATCH, PICTURES, Picture, check, network, xyxy
-from tests.families.references import assert_as_the_reference, results_of
 
 SIZE, ANCHORS, CLASSES = (320, 240), 600, 3
 BATCHES = pytest.mark.parametrize("batch", [1, BATCH])
@@ -225,18 +224,6 @@ def test_half_floats_become_float32(tmp_path: Path) -> None:
     outputs = {"boxes": boxes.astype(np.float16), "scores": scores.astype(np.float16)}
     found = spec.decoder(outputs, 0, 0.3)
     assert found.boxes.dtype == found.scores.dtype == np.float32 and len(found) == 6
-
-
-async def test_a_real_face_detector_finds_what_the_reference_found(shared: Path, tmp_path: Path) -> None:
-    folder = shared / "data/models/ultraface_RFB-320"
-    model = tmp_path / "ultraface.onnx"
-    model.symlink_to(folder / "ultraface_RFB-320.onnx")
-    (tmp_path / "labels.txt").write_text((folder / "labels.txt").read_text())
-    assert all(key in refusal(model) for key in MUST_STATE)
-    state(model, ULTRAFACE)
-    results = tmp_path / "results.jsonl"
-    results.write_text(await results_of(model, shared / "data/images", 0.5))
-    assert_as_the_reference(shared, "ultraface_RFB-320", results)
 
 
 @pytest.mark.parametrize(

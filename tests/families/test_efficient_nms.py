@@ -12,13 +12,11 @@ import pytest
 
 from framewire_server.errors import ModelError
 from framewire_server.models.families.efficient_nms import EfficientNms
-from framewire_server.models.labels import COCO
 from framewire_server.models.recognition import look, recognise
 from framewire_server.models.spec import Match, ModelSpec, Refusal
 from framewire_server.vision.geometry import Resize
 from tests.families.four_planting import check_all, renamed, state, tables
 from tests.families.planting import BATCH, PICTURES, Picture, network
-from tests.families.references import assert_as_the_reference, results_of
 
 SIZE = (640, 384)
 DET = ("num_dets", "det_boxes", "det_scores", "det_classes")
@@ -194,15 +192,3 @@ def test_types_tell_the_four_outputs_apart(
     arrays["count"], arrays["classes"] = arrays["count"].astype(count), arrays["classes"].astype(classes)
     path = network(tmp_path / "m.onnx", renamed(arrays, names), size=SIZE, channels_last=names == DETECTION)
     assert recognise(path).family == family
-
-
-@pytest.mark.parametrize("preset", ["preset: yolox\n", ""])
-async def test_yolox_with_suppression_inside_finds_what_the_reference_found(
-    shared: Path, tmp_path: Path, preset: str
-) -> None:
-    file = tmp_path / "yolox.onnx"
-    file.symlink_to(shared / "data/models/yolox_nano_416/yolox_nano_416_efficientnms.onnx")
-    state(file, f"{preset}labels: {list(COCO)}")
-    results = tmp_path / "results.jsonl"
-    results.write_text(await results_of(file, shared / "data/images", 0.2))
-    assert_as_the_reference(shared, "yolox_nano_416_e2e", results)

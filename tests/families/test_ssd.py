@@ -18,7 +18,6 @@ from framewire_server.vision.geometry import Resize
 from framewire_server.vision.preprocessing import Preprocessing
 from tests.families.four_planting import FROM_1, check_all, state
 from tests.families.planting import BATCH, PICTURES, Flat, Output, Picture, int32_bits, network, xyxy
-from tests.families.references import assert_as_the_reference, results_of
 
 SIZE = (300, 300)
 KEPT = 16
@@ -258,11 +257,3 @@ def test_labels_without_a_background_line_begin_at_class_1(tmp_path: Path) -> No
     assert spec.labels == ("background", "bike", "car", "person")
     spec = with_lines(tmp_path / "m.onnx", "background\nbike\ncar\nperson\n")
     assert spec.labels == ("background", "bike", "car", "person")
-
-
-async def test_a_real_ssd_finds_what_the_reference_found(shared: Path, tmp_path: Path) -> None:
-    name = "pedestrian-and-vehicle-detector-adas-0001"
-    results = tmp_path / "results.jsonl"
-    model = shared / f"data/models/{name}/{name}.onnx"
-    results.write_text(await results_of(model, shared / "data/images", 0.2))
-    assert_as_the_reference(shared, name, results)

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from framewire_server.vision import boxes
-from framewire_server.vision.boxes import Candidates, best, suppress
+from framewire_server.vision.boxes import Candidates, best, plausible, suppress
 
 coordinates = st.floats(-300, 300, width=32)
 lengths = st.floats(1, 200, width=32)
@@ -126,3 +126,26 @@ def test_the_best_come_best_first_and_equals_stay_in_order(scores: list[float], 
     )
     expected = sorted(range(len(scores)), key=lambda n: -scores[n])[:count]
     assert best(before, count).class_ids.tolist() == expected
+
+
+def test_a_box_that_is_far_too_large_leaves_the_others_their_precision() -> None:
+    rows = [[0, 0, 100, 100], [200, 200, 300, 300], [-1e30, 0, 1e30, 5]]
+    before = Candidates(np.array(rows, np.float32), np.array([0.9, 0.8, 0.7], np.float32), np.arange(3))
+    assert len(suppress(before, 0.45)) == 3
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", range(4))
+def test_what_half_floats_could_not_hold_is_left_out(number: float, place: int) -> None:
+    rows = np.array([[0, 0, 100, 100], [200, 200, 300, 300], [5, 5, 9, 9]], np.float32)
+    rows[0, place] = number
+    scores = np.array([0.9, 0.8, number], np.float32)
+    before = Candidates(rows, scores, np.zeros(3, np.intp))
+    assert plausible(before).scores.tolist() == scores[1:2].tolist()
+
+
+@pytest.mark.parametrize("class_id", [-1, 65_536, 1 << 40, -(1 << 63)])
+def test_class_ids_that_no_network_has_are_left_out(class_id: int) -> None:
+    rows = np.array([[0, 0, 100, 100], [200, 200, 300, 300]], np.float32)
+    before = Candidates(rows, np.array([0.9, 0.8], np.float32), np.array([class_id, 65_535], np.intp))
+    assert plausible(before).class_ids.tolist() == [65_535]

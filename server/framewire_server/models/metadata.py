@@ -32,6 +32,12 @@ def image_size(metadata: Mapping[str, str]) -> tuple[int, int] | None:
     return sides[1], sides[0]
 
 
+def exported_batch(metadata: Mapping[str, str]) -> int | None:
+    """Pictures a batch that Ultralytics notes as `batch`; None when absent or odd."""
+    batch = literal(metadata, "batch") if is_ultralytics(metadata) else None
+    return batch if isinstance(batch, int) and batch > 0 else None
+
+
 def version(metadata: Mapping[str, str]) -> tuple[int, ...]:
     """Ultralytics' version as numbers; empty when it is absent or odd."""
     parts = metadata.get("version", "").split(".")

@@ -59,7 +59,7 @@ def signature(model: onnx.ModelProto, path: Path) -> Signature:
         found,
         first_operations=_first_operations(graph, image),
         has_patches=any(_cuts_patches(node) for node in users),
-        has_focus=sum(node.op_type in ("Slice", "StridedSlice") for node in users) >= _FOCUS_SLICES,
+        has_focus=_slices(graph, image) >= _FOCUS_SLICES,
     )
 
 
@@ -107,6 +107,13 @@ def _users(graph: onnx.GraphProto, name: str | None) -> list[onnx.NodeProto]:
         if name in node.input:
             found += _users(graph, node.output[0]) if node.op_type in ("Cast", "Identity") else [node]
     return found
+
+
+def _slices(graph: onnx.GraphProto, name: str | None) -> int:
+    """Parts that a tensor is sliced into. A part is cut along one axis after the other, and parts share the first cut
+    (YOLOX models/network_blocks.py Focus, as PyTorch exports it)."""
+    cuts = [node for node in _users(graph, name) if node.op_type in ("Slice", "StridedSlice")]
+    return sum(_slices(graph, cut.output[0]) or 1 for cut in cuts)
 
 
 def _cuts_patches(node: onnx.NodeProto) -> bool:

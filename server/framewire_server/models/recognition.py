@@ -11,7 +11,7 @@ from typing import TypeVar
 import onnx
 
 from framewire_server.errors import ModelError
-from framewire_server.models import adapting, class_names, onnx_file, open_sizes, sidecars
+from framewire_server.models import adapting, batches, class_names, onnx_file, open_sizes, sidecars
 from framewire_server.models.extra_inputs import fill
 from framewire_server.models.families.other_tasks import OtherTasks
 from framewire_server.models.families.plugin_nms import PluginNms
@@ -32,10 +32,6 @@ T = TypeVar("T")
 _DEFAULT_MAX_DETECTIONS = 300
 _DEFAULT_IOU = 0.45
 _VERSION_CHARACTERS = 12
-_BATCH_1_HINT = (
-    "its batch size is fixed to 1, so an accelerator infers frames one by one; export it with a dynamic batch "
-    "axis, for example: yolo export model={stem}.pt format=onnx dynamic=True"
-)
 
 
 def recognise(path: Path, name: str | None = None) -> ModelSpec:
@@ -147,8 +143,8 @@ def _spec(path: Path, name: str, signature: Signature, match: Match) -> ModelSpe
     preprocessing, evidence = adapting.adapt(match, signature)
     names = class_names.choose(signature, match)
     said, warnings = open_sizes.explain(signature)
-    if signature.image.shape[0] == 1:
-        warnings = (*warnings, _BATCH_1_HINT.format(stem=path.stem))
+    if hint := batches.hint(signature, path.stem):
+        warnings = (*warnings, hint)
     if stated.iou_threshold is not None and _iou_threshold(stated, match) is None:
         warnings = (
             *warnings,
@@ -164,6 +160,7 @@ def _spec(path: Path, name: str, signature: Signature, match: Match) -> ModelSpe
         decoder=_offset(match.decoder, _first(stated.label_offset, match.label_offset)),
         input_width=width,
         input_height=height,
+        largest_batch=batches.largest(signature),
         labels=names.names,
         score_threshold=_first(stated.score_threshold, match.score_threshold),
         baked_score=signature.baked_score,

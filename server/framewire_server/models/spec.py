@@ -101,6 +101,8 @@ class ModelSpec:
     decoder: Decoder
     input_width: int
     input_height: int
+    largest_batch: int | None
+    """Most pictures that the network answers for at once; None when it sets no limit."""
     labels: tuple[str, ...]
     score_threshold: float
     baked_score: float

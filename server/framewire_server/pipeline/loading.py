@@ -35,7 +35,7 @@ def build(spec: ModelSpec, network: onnx.ModelProto, config: ServerConfig) -> De
         channels_last=spec.signature.channels_last,
         extra_inputs=spec.extra_inputs,
         preprocessing=spec.preprocessing,
-        max_batch=config.max_batch,
+        max_batch=min(config.max_batch, spec.largest_batch or config.max_batch),
         threads=config.threads_per_lane,
     )
     preparer = OpenCvPreparer(spec.preprocessing, config.max_frame_pixels)

@@ -1,0 +1,35 @@
+"""How many pictures a network answers for at once."""
+
+from __future__ import annotations
+
+from framewire_server.models.metadata import exported_batch
+from framewire_server.models.signature import Signature
+
+_FIXED = "its batch size is fixed to 1"
+_UNROLLED = "the suppression inside answers for 1 picture a batch"
+
+
+def largest(signature: Signature) -> int | None:
+    """Most pictures of one batch; None where the network sets no limit.
+
+    Ultralytics unrolls suppression over the batch of the export. An open batch axis then takes more pictures, but
+    their rows stay empty (engine/exporter.py, NMSModel).
+    """
+    image = signature.image
+    if image is None or len(image.shape) != 4:
+        return 1
+    if image.shape[0] is None and "NonMaxSuppression" in signature.operations:
+        return exported_batch(signature.metadata)
+    return image.shape[0]
+
+
+def hint(signature: Signature, stem: str) -> str | None:
+    """What to do about a network that takes one picture at once; None when it takes more."""
+    if signature.image is None or largest(signature) != 1:
+        return None
+    suppresses = "NonMaxSuppression" in signature.operations
+    more = " batch=8" if suppresses else ""
+    return (
+        f"{_FIXED if signature.image.shape[0] == 1 else _UNROLLED}, so an accelerator infers frames one by one; export "
+        f"it with a dynamic batch axis, for example: yolo export model={stem}.pt format=onnx dynamic=True{more}"
+    )
