@@ -321,8 +321,8 @@ def same(one: ModelSpec, other: ModelSpec) -> bool:
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
-    names = ("name", "version", "family", "preprocessing", "input_width", "input_height", "labels", "score_threshold",
-             "baked_score", "iou_threshold", "max_detections", "class_agnostic")  # fmt: skip
+    names = ("name", "version", "family", "preprocessing", "input_width", "input_height", "largest_batch", "labels",
+             "score_threshold", "baked_score", "iou_threshold", "max_detections", "class_agnostic")  # fmt: skip
     extra = {name: value.tolist() for name, value in spec.extra_inputs.items()}
     return {name: getattr(spec, name) for name in names} | {"extra_inputs": extra}
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -77,6 +78,25 @@ def test_a_graph_that_begins_with_arithmetic_is_fed_pixels_as_they_are(tmp_path:
     spec = recognise(path)
     assert spec.signature.first_operations == ("Sub", "Mul")
     assert (spec.preprocessing.mean, spec.preprocessing.scale) == ((0, 0, 0), (1, 1, 1))
+
+
+def test_who_asks_for_the_pictures_shape_does_not_hide_the_arithmetic(tmp_path: Path) -> None:
+    path = onnx_models.ssd(tmp_path / "street.onnx", rows=[[0, 1, 0.9, 0, 0, 1, 1]], first=("Sub", "Mul"))
+    network = onnx.load(path)
+    network.graph.node.insert(0, onnx.helper.make_node("Shape", [network.graph.input[0].name], ["shape_"]))
+    onnx.save(network, path)
+    spec = recognise(path)
+    assert spec.signature.first_operations == ("Sub", "Mul")
+    assert (spec.preprocessing.mean, spec.preprocessing.scale) == ((0, 0, 0), (1, 1, 1))
+
+
+def test_a_spec_does_not_keep_the_network(model: Path) -> None:
+    """It lives as long as the server, and the network may be large."""
+    network = onnx.load(model)
+    network.metadata_props.clear()  # so that recognition has to run it
+    onnx.save(network, model)
+    spec = recognise(model)
+    assert spec.signature.probe() is None
 
 
 def test_a_model_may_be_given_a_name(model: Path) -> None:
