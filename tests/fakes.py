@@ -39,6 +39,7 @@ def fake_spec(name: str = "fake") -> ModelSpec:
         decoder=match.decoder,
         input_width=WIDTH,
         input_height=HEIGHT,
+        largest_batch=None,
         labels=LABELS,
         score_threshold=0.0,
         baked_score=0.0,

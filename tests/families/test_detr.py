@@ -215,6 +215,35 @@ def test_of_many_pairs_the_best_are_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.sort(found.scores), wanted, rtol=1e-5)
 
 
+def test_no_more_pairs_are_kept_than_there_are_queries(tmp_path: Path) -> None:
+    path = build(tmp_path / "model.onnx", [Picture(64, 64, ())], queries=30, stated="preset: unit-stretch")
+    values = np.random.default_rng(1).permutation(30 * 91).reshape(1, 30, 91).astype(np.float32) / 1e4
+    boxes = np.full((1, 30, 4), 0.5, np.float32)
+    found = recognise(path).decoder({"pred_logits": values, "pred_boxes": boxes}, 0, 0.5)
+    wanted = 1 / (1 + np.exp(-np.sort(values.reshape(-1))[-30:]))
+    np.testing.assert_allclose(np.sort(found.scores), wanted, rtol=1e-5)
+
+
+def test_an_input_open_in_all_dimensions_takes_colours(tmp_path: Path) -> None:
+    """As optimum exports DETR: pixel_values [batch_size, num_channels, height, width]."""
+    path = tmp_path / "model.onnx"
+    build(path, PICTURES, columns=4, queries=100, softmax=True, logits_name="logits", image="pixel_values")
+    model = onnx.load(path)
+    for dim, name in zip(
+        model.graph.input[0].type.tensor_type.shape.dim,
+        ("batch_size", "num_channels", "height", "width"),
+        strict=True,
+    ):
+        dim.dim_param = name
+    kernel = np.zeros((1, 3, 1, 1), np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(kernel, "kernel_"))
+    model.graph.node.append(helper.make_node("Conv", ["pixel_values", "kernel_"], ["unused_"]))
+    onnx.save(model, path)
+    spec = recognise(path)
+    assert spec.signature.channels == 3
+    assert any("on noise the last column wins" in sentence for sentence in spec.evidence)
+
+
 def hugging_face(folder: Path, model_type: str, size: dict[str, int], classes: int, **processor: Any) -> None:
     config = {"model_type": model_type, "id2label": {str(n): f"thing-{n}" for n in range(classes)}}
     (folder / "config.json").write_text(json.dumps(config))
@@ -248,6 +277,7 @@ def test_detr_of_hugging_face(tmp_path: Path, batch: int) -> None:
 
     spec = check(tmp_path, built, batch=batch)
     assert spec.labels == ("thing-0", "thing-1", "thing-2", "thing-3", "thing-4")
+    assert "labels come from config.json" in spec.evidence
     assert spec.preprocessing.mean == pytest.approx(IMAGENET)
     assert spec.doubts == ()
 

@@ -12,11 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from framewire_server.config import ServerConfig
 from framewire_server.errors import ModelError
 from framewire_server.models.presets import SEED, YOLO, YOLOX
 from framewire_server.models.recognition import recognise
+from framewire_server.models.repository import Entry
+from framewire_server.pipeline.loading import load
 from tests.families.anchors import SIZE, beside, focus, stating, unrunnable
-from tests.families.planting import BATCH, PICTURES, Picture, check, network, xyxy
+from tests.families.planting import BATCH, PICTURES, Picture, answers, check, network, xyxy
 
 ULTRALYTICS = {"names": "{0: 'a', 1: 'b', 2: 'c'}", "stride": "32", "task": "detect"}
 
@@ -80,6 +83,47 @@ def test_metadata_of_ultralytics_leaves_no_doubt(tmp_path: Path, metadata: dict[
     spec = check(tmp_path, build, batch=BATCH)
     assert (spec.family, spec.doubts, spec.labels) == ("end2end", (), ("a", "b", "c"))
     assert "the metadata says" in spec.evidence[0]
+
+
+def test_as_many_rows_as_a_box_and_a_score_for_each_class_have_are_rows(tmp_path: Path) -> None:
+    """Ultralytics' networks with 80 classes have 84 rows for an input of 64x64, or with max_det=84."""
+
+    def build(path: Path, pictures: Sequence[Picture]) -> Path:
+        rows = final(pictures, "letterbox-centre", rows=4 + 3)
+        return write(path, rows, metadata=ULTRALYTICS | {"end2end": "True"})
+
+    assert check(tmp_path, build, batch=BATCH).family == "end2end"
+
+
+def suppression() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """A node that suppresses something, and its inputs."""
+    held = [
+        numpy_helper.from_array(np.zeros((1, 1, size), np.float32), name)
+        for name, size in (("nms_boxes", 4), ("nms_scores", 1))
+    ]
+    return [helper.make_node("NonMaxSuppression", ["nms_boxes", "nms_scores"], ["nms_kept"])], held
+
+
+@pytest.mark.parametrize(
+    ("noted", "suppresses", "largest"),
+    [("1", True, 1), ("4", True, 4), ("16", True, 8), ("1", False, 8), ("many", True, 8)],
+)
+def test_a_batch_is_no_larger_than_suppression_was_unrolled_for(
+    tmp_path: Path, noted: str, suppresses: bool, largest: int
+) -> None:
+    nodes, constants = suppression() if suppresses else ([], [])
+    path = write(
+        tmp_path / "nms.onnx",
+        final(PICTURES, "letterbox-centre"),
+        metadata=ULTRALYTICS | {"args": "{'nms': True}", "batch": noted},
+        nodes=nodes,
+        constants=constants,
+    )
+    entry = Entry("nms", path)
+    assert load(entry, ServerConfig(models=(path,), max_batch=8)).max_batch == largest
+    assert entry.spec is not None
+    hints = [warning for warning in entry.spec.warnings if warning.endswith("dynamic=True batch=8")]
+    assert bool(hints) == (largest == 1)
 
 
 def test_an_empty_answer_leaves_the_units_to_the_first_frames(tmp_path: Path) -> None:
@@ -167,3 +211,14 @@ def test_corners_with_two_scores_are_not_score_and_class(tmp_path: Path) -> None
     rows[:, :, 5] = 0.25
     with pytest.raises(ModelError, match="rows of six are not left, top, right, bottom, score and class"):
         recognise(write(tmp_path / "two.onnx", rows))
+
+
+def test_rows_that_no_network_means_do_not_reach_clients_and_cost_no_others(tmp_path: Path) -> None:
+    made = final(PICTURES[:1], "letterbox-centre")
+    kept = answers(write(tmp_path / "sane.onnx", made), PICTURES[:1])[1]
+    made[0, 10] = (0, 0, np.inf, np.inf, 0.9, 0)  # half floats end at 65504
+    made[0, 11] = (500, 250, 540, 280, 0.9, 1e12)
+    made[0, 12] = (10, 250, 40, 280, np.inf, 1)
+    path = write(tmp_path / "odd.onnx", made)
+    path.with_suffix(".yaml").write_text("schema: 1\nfamily: end2end\nsuppress: true\n")
+    assert answers(path, PICTURES[:1])[1] == kept

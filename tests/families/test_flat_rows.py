@@ -69,18 +69,17 @@ def test_no_rows_leave_the_order_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, BATCH])
-def test_rows_of_super_gradients_are_read(tmp_path: Path, batch: int) -> None:
+@pytest.mark.parametrize("name", ["flat_predictions", "graph2_flat_predictions"])
+def test_rows_of_super_gradients_are_read(tmp_path: Path, batch: int, name: str) -> None:
     def build(path: Path, pictures: Sequence[Picture]) -> Path:
         table = rows(pictures, FORMS["flat_predictions"], "letterbox-centre")
-        network(path, {"flat_predictions": Flat(table)}, size=SIZE, dtype=np.uint8)
+        network(path, {name: Flat(table)}, size=SIZE, dtype=np.uint8)
         return beside(path, "resize: letterbox-centre")
 
     spec = check(tmp_path, build, batch=batch)
     assert spec.family == "flat-rows"
     assert not spec.preprocessing.changes_values
-    plain = network(
-        tmp_path / "plain.onnx", {"flat_predictions": Flat(rows(PICTURES, "bxyrdsc", "stretch"))}, size=SIZE
-    )
+    plain = network(tmp_path / "plain.onnx", {name: Flat(rows(PICTURES, "bxyrdsc", "stretch"))}, size=SIZE)
     assert recognise(plain).preprocessing == YOLO_NAS
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from framewire_server.errors import ModelError
@@ -103,3 +104,13 @@ def test_a_stated_family_that_does_not_fit_says_what_it_expects(tmp_path: Path) 
     path.with_suffix(".yaml").write_text("schema: 1\nfamily: nanodet-plus\n")
     with pytest.raises(ModelError, match=r"\[N, cells, C \+ 32\]"):
         recognise(path)
+
+
+def test_columns_that_the_file_leaves_open_are_counted_on_a_trial_run(tmp_path: Path) -> None:
+    path = build(tmp_path / "open.onnx", PICTURES[:1])
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.shape.dim[2].ClearField("dim_value")
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_param = "columns"
+    onnx.save(model, path)
+    spec = recognise(path)
+    assert (spec.family, len(spec.labels)) == ("nanodet-plus", 80)

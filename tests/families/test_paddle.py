@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from framewire_server.errors import ModelError
 from framewire_server.models.recognition import recognise
@@ -65,7 +67,9 @@ def rows_of(boxes: Sequence[Sequence[float]]) -> NDArray[np.float32]:
     return np.array([*unused, *boxes, *unused], np.float32)
 
 
-def rows(path: Path, pictures: Sequence[Picture], *, text: str | None = UNIT, counted: bool = True) -> Path:
+def rows(
+    path: Path, pictures: Sequence[Picture], *, text: str | None = UNIT, counted: bool = True, **more: Any
+) -> Path:
     tables = [rows_of(boxes) for boxes in xyxy(pictures, SIZE, "stretch")]
     counts = np.array([len(table) for table in tables], np.int32)
     outputs = {"multiclass_nms3_0.tmp_0": Flat(tables)}
@@ -76,6 +80,7 @@ def rows(path: Path, pictures: Sequence[Picture], *, text: str | None = UNIT, co
         size=SIZE,
         image="image",
         extra_inputs=SCALE_FACTOR,
+        **more,
     )
 
 
@@ -177,6 +182,21 @@ def test_rows_of_a_batch_fixed_to_1_need_no_count(tmp_path: Path) -> None:
     extra: Inputs = {"scale_factor": (np.float32, [1, 2])}
     network(path, {"rows": table}, size=SIZE, image="image", extra_inputs=extra, batch=1)
     assert_same(answers(path, PICTURES[:1])[1][0], PICTURES[0])
+
+
+def test_suppression_in_the_graph_answers_for_one_picture(tmp_path: Path) -> None:
+    """Paddle2ONNX opens the batch axis all the same, and its network fails on more than one picture."""
+    boxes = [numpy_helper.from_array(np.ones((1, 1, size), np.float32), f"nms_{size}") for size in (4, 1)]
+    suppression = helper.make_node("NonMaxSuppression", ["nms_4", "nms_1"], ["nms_kept"])
+
+    def build(path: Path, pictures: Sequence[Picture]) -> Path:
+        return rows(path, pictures, nodes=[suppression], constants=boxes)
+
+    spec = check(tmp_path, build, batch=1)
+    assert spec.largest_batch == 1
+    (hint,) = (warning for warning in spec.warnings if "one by one" in warning)
+    assert "exclude_nms=True" in hint and "yolo export" not in hint
+    assert recognise(rows(tmp_path / "queries.onnx", PICTURES)).largest_batch is None
 
 
 def test_rotated_boxes_are_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from framewire_server.models import surgery
 from framewire_server.models.plugin_heads import HeadScores
 from framewire_server.models.recognition import recognise
 from framewire_server.models.spec import ModelSpec
+from framewire_server.models.suppression_node import SuppressionNode
 from framewire_server.vision.boxes import MAX_CANDIDATES
 from framewire_server.vision.preprocessing import PICTURE_MEAN
 from tests.families.planting import (
@@ -689,7 +690,15 @@ def test_the_family_stated_for_a_network_without_a_plugin_is_refused(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "noted", ["", "null", "{}", '{"kind": "Magic", "attributes": {}, "outputs": []}', "[" * 9999]
+    "noted",
+    [
+        "",
+        "null",
+        "{}",
+        '{"kind": "Magic", "attributes": {}, "outputs": []}',
+        '{"kind": [], "attributes": {}, "outputs": []}',
+        "[" * 9999,
+    ],
 )
 def test_a_damaged_note_on_the_plugin_is_refused(tmp_path: Path, noted: str) -> None:
     boxes = {
@@ -775,3 +784,8 @@ def test_of_very_many_candidates_the_best_are_decoded() -> None:
     assert count == 3000 and len(kept) == MAX_CANDIDATES
     assert kept.min() == np.sort(scores.reshape(-1))[-MAX_CANDIDATES]
     assert (scores[0, boxes, class_ids] == kept).all()
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400])
+def test_attributes_that_are_no_numbers_count_as_absent(value: float) -> None:
+    assert SuppressionNode("NMS_TRT", {"keepTopK": value}, ()).number("keepTopK") is None

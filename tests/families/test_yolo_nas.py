@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -75,6 +76,28 @@ def test_a_stated_resize_and_scale_leave_no_doubt(tmp_path: Path, batch: int) ->
 
     spec = check_all(tmp_path, stated, batch=batch)
     assert not spec.doubts and not spec.preprocessing.changes_values
+
+
+@pytest.mark.parametrize("open_at", [(1, 2), (1,)])
+def test_the_names_and_open_shapes_of_an_exported_network_are_known(
+    tmp_path: Path, open_at: tuple[int, ...]
+) -> None:
+    """Suppression is a second graph, and with a batch of 1 the number of boxes is open."""
+
+    def exported(path: Path, pictures: Sequence[Picture]) -> Path:
+        model = onnx.load(build(path, pictures, dtype=np.uint8))
+        for node in model.graph.node:
+            node.output[:] = [f"graph2_{name}" if name in NAMES else name for name in node.output]
+        for output in model.graph.output:
+            output.name = f"graph2_{output.name}"
+            dims = output.type.tensor_type.shape.dim
+            for n in open_at if not output.name.endswith("num_predictions") else ():
+                if n < len(dims):
+                    dims[n].dim_param = f"Unsqueezepred_boxes_dim_{n}"
+        onnx.save(model, path)
+        return path
+
+    assert check_all(tmp_path, exported, batch=1).family == "yolo-nas"
 
 
 def test_boxes_are_pixels_even_where_the_first_ones_are_tiny(tmp_path: Path) -> None:

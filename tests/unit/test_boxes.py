@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from framewire_server.models.boxes import BoxForm
 from framewire_server.vision import boxes
 from framewire_server.vision.boxes import Candidates, best, plausible, suppress
 
@@ -149,3 +150,12 @@ def test_class_ids_that_no_network_has_are_left_out(class_id: int) -> None:
     rows = np.array([[0, 0, 100, 100], [200, 200, 300, 300]], np.float32)
     before = Candidates(rows, np.array([0.9, 0.8], np.float32), np.array([class_id, 65_535], np.intp))
     assert plausible(before).class_ids.tolist() == [65_535]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_box_that_is_no_number_decides_no_units(number: float) -> None:
+    form = BoxForm.of("xyxy", None, (640, 480))
+    form.corners(np.array([[0.1, 0.1, number, number]], np.float32))
+    assert form.units.verdict is None
+    form.corners(np.array([[0.1, 0.1, number, number], [0.1, 0.1, 0.5, 0.5]], np.float32))
+    assert form.units.verdict == "norm"

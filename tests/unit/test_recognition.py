@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto
 
 from framewire_server.errors import ModelError
-from framewire_server.models import onnx_file
+from framewire_server.models import metadata, onnx_file
 from framewire_server.models.labels import COCO, COCO_SPARSE
 from framewire_server.models.recognition import recognise
 from framewire_server.models.registry import families
@@ -544,3 +544,17 @@ def test_a_model_whose_weights_lie_in_a_missing_file_is_refused_by_the_name_of_t
     model.write_bytes(content.SerializeToString())
     message = refusal(model)
     assert re.match(rf"{re.escape(str(model))}: cannot be read: .*pets\.bin", message, re.DOTALL), message
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.INT8, TensorProto.UNDEFINED])
+def test_an_extra_input_that_cannot_hold_its_value_is_refused(tmp_path: Path, kind: int) -> None:
+    path = onnx_models.yolov8(tmp_path / "street.onnx", size=320, metadata=CATS)
+    network = onnx.load(path)
+    network.graph.input.append(onnx.helper.make_tensor_value_info("image_shape", kind, [1, 2]))
+    onnx.save(network, path)
+    with pytest.raises(ModelError, match="input image_shape"):
+        recognise(path)
+
+
+def test_a_version_of_odd_digits_is_none() -> None:
+    assert metadata.version({"version": "8.4.\u00b2"}) == ()

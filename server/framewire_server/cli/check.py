@@ -14,7 +14,7 @@ from framewire_server.cli.extras import require
 
 
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file, or the folder of one.")],
     pictures: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
     golden: Annotated[
         Path | None, typer.Option(help="Compare with the reference detections in a file.")
@@ -26,7 +26,8 @@ def check(
         bool, typer.Option("--try", help="Try other ways of preparing pictures, even if all looks right.")
     ] = False,
     choose: Annotated[
-        int | None, typer.Option(metavar="N", help="Write row N of the contact sheet to the model file.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Write row N of the contact sheet to the model file."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where pictures go.")] = Path(
         "framewire-check"
@@ -45,8 +46,12 @@ def check(
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         good = Check(console, file, _files(pictures), output).run(golden, write_golden, try_presets, choose)
-    except (OperatorError, FramewireError, OSError) as error:
+    except (OperatorError, FramewireError) as error:
         sys.exit(f"framewire: {error}")
+    except OSError as error:
+        sys.exit(
+            f"framewire: {error.filename}: {error.strerror}" if error.filename else f"framewire: {error}"
+        )
     raise typer.Exit(0 if good else 1)
 
 

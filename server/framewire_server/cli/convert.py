@@ -31,7 +31,7 @@ def convert(
     require("server", "models convert")
     from framewire_server.errors import OperatorError
 
-    target = output or file.with_name(f"{file.stem}-raw.onnx")
+    target = output or file.parent / f"{file.stem}-raw.onnx"
     try:
         lines = _convert(file, target)
     except OperatorError as error:

@@ -7,19 +7,24 @@ from framewire_server.models.signature import Signature
 
 _FIXED = "its batch size is fixed to 1"
 _UNROLLED = "the suppression inside answers for 1 picture a batch"
+_WITHOUT = (
+    f"{_UNROLLED}, as Paddle2ONNX writes it, so an accelerator infers frames one by one; for more, export the model "
+    "without it (exclude_nms=True for PP-YOLOE, export.nms=False for PicoDet): boxes are suppressed here then"
+)
 
 
 def largest(signature: Signature) -> int | None:
     """Most pictures of one batch; None where the network sets no limit.
 
     Ultralytics unrolls suppression over the batch of the export. An open batch axis then takes more pictures, but
-    their rows stay empty (engine/exporter.py, NMSModel).
+    their rows stay empty (engine/exporter.py, NMSModel). Paddle2ONNX writes suppression for one picture, whatever the
+    batch axis says (mapper/detection/multiclass_nms.cc).
     """
     image = signature.image
     if image is None or len(image.shape) != 4:
         return 1
     if image.shape[0] is None and "NonMaxSuppression" in signature.operations:
-        return exported_batch(signature.metadata)
+        return 1 if _is_paddle(signature) else exported_batch(signature.metadata)
     return image.shape[0]
 
 
@@ -27,9 +32,15 @@ def hint(signature: Signature, stem: str) -> str | None:
     """What to do about a network that takes one picture at once; None when it takes more."""
     if signature.image is None or largest(signature) != 1:
         return None
+    if signature.image.shape[0] != 1 and _is_paddle(signature):
+        return _WITHOUT
     suppresses = "NonMaxSuppression" in signature.operations
     more = " batch=8" if suppresses else ""
     return (
         f"{_FIXED if signature.image.shape[0] == 1 else _UNROLLED}, so an accelerator infers frames one by one; export "
         f"it with a dynamic batch axis, for example: yolo export model={stem}.pt format=onnx dynamic=True{more}"
     )
+
+
+def _is_paddle(signature: Signature) -> bool:
+    return any(tensor.name == "scale_factor" for tensor in signature.extra_inputs)

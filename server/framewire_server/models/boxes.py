@@ -17,7 +17,9 @@ LARGEST_NORM = 2.0
 
 
 def units_of(boxes: NDArray[np.generic]) -> Units | None:
-    """Tells by the values [n, 4] whether boxes are fractions or pixels; None when there is no box."""
+    """Tells by the values [n, 4] whether boxes are fractions or pixels; None when there is no box. What half floats
+    could not hold is none."""
+    boxes = boxes[np.isfinite(boxes).all(axis=1)]
     if not boxes.size or not np.any(boxes):
         return None
     return "norm" if float(np.max(boxes)) <= LARGEST_NORM else "net"

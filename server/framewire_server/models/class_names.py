@@ -43,7 +43,7 @@ def _known(signature: Signature, match: Match) -> tuple[tuple[str, ...], str | N
         return signature.labels, "the file beside the model"
     for sidecar in signature.sidecars.values():
         if sidecar.labels:
-            return sidecar.labels, sidecar.path.name
+            return sidecar.labels, (sidecar.labels_path or sidecar.path).name
     return match.labels or labels.from_metadata(signature.metadata) or (), None
 
 

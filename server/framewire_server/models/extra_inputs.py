@@ -40,5 +40,5 @@ def _value(signature: Signature, tensor: Tensor) -> NDArray[np.generic]:
     shape = [size or -1 for size in tensor.shape[1:]]
     try:
         return np.array(values, tensor.dtype).reshape(shape)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:  # its shape, no type of numbers, too small a type
         raise ModelError(f"input {tensor} does not hold {len(values)} numbers a picture: {error}") from error

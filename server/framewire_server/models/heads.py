@@ -13,6 +13,8 @@ _STRIDES = (_USUAL, (8, 16, 32, 64), (16, 32), (4, 8, 16, 32), (8, 16))
 """Of YOLO's usual networks, those with a P6 level, tiny ones, those with a P2 level, and tiny ones with fine cells."""
 _PER_CELL = (1, 3)
 _FEWEST_COLUMNS = 5
+_FINAL_COLUMNS = 6
+"""Of rows of a box, a score and a class."""
 _PROTOTYPES = 32
 
 
@@ -96,6 +98,8 @@ def _sizes(signature: Signature, found: Tensor) -> tuple[int | None, int | None]
 def _channels_first(signature: Signature, first: int | None, second: int | None) -> bool | None:
     if first is None or second is None:
         return first is not None
+    if second == _FINAL_COLUMNS:  # no grid has six cells, and labels may be as many as rows less four
+        return False
     if first == second and (signature.stated.family or "yolov8") != "yolov8":
         return False
     classes = known_classes(signature)

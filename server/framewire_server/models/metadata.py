@@ -41,7 +41,7 @@ def exported_batch(metadata: Mapping[str, str]) -> int | None:
 def version(metadata: Mapping[str, str]) -> tuple[int, ...]:
     """Ultralytics' version as numbers; empty when it is absent or odd."""
     parts = metadata.get("version", "").split(".")
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
 
 
 def is_rtdetr(metadata: Mapping[str, str]) -> bool:

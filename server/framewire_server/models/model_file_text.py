@@ -49,7 +49,10 @@ def of_refusal(reason: str, families: Iterable[str]) -> str:
     lines = [HINT, "# What is not known of this model: take the # away and choose.", "schema: 1"]
     for key in keys:
         may_be = ", ".join(sorted(families)) if key == "family" else MAY_BE[key]
-        lines += [f"# {key}:", *(f"#   {line}" for line in textwrap.wrap(may_be, _WIDTH))]
+        lines += [
+            f"# {key}:",
+            *(f"#   {line}" for line in textwrap.wrap(may_be, _WIDTH, break_on_hyphens=False)),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -108,7 +111,11 @@ def _are_numbered(names: Sequence[str]) -> bool:
 
 def _comment(label: str, sentence: str) -> str:
     return textwrap.fill(
-        label + " ".join(sentence.split()), _WIDTH, initial_indent="# ", subsequent_indent="#   "
+        label + " ".join(sentence.split()),
+        _WIDTH,
+        initial_indent="# ",
+        subsequent_indent="#   ",
+        break_on_hyphens=False,  # it would break names of presets
     )
 
 

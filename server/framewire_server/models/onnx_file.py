@@ -19,6 +19,7 @@ from framewire_server.tensors import Tensor
 _LAYERS = frozenset({"Conv", "MatMul", "Gemm", "ConvTranspose"})
 _MOST_FIRST_OPERATIONS = 8
 _SMALLEST_PATCH = 8
+_COLOURS = 3
 _FOCUS_SLICES = 4
 _BAKED_SCORE = {"EfficientNMS_TRT": "score_threshold", "BatchedNMSDynamic_TRT": "scoreThreshold"}
 
@@ -66,13 +67,19 @@ def signature(model: onnx.ModelProto, path: Path) -> Signature:
 def with_input_size(
     model: onnx.ModelProto, image: Tensor, *, channels_last: bool, size: tuple[int, int]
 ) -> onnx.ModelProto:
-    """Returns a copy of `model` whose image input has the given width and height, with shapes that follow."""
+    """Returns a copy of `model` whose image input has the given width and height, with shapes that follow.
+
+    Channels that are left open as well, as Hugging Face's optimum leaves them (exporters/onnx/model_configs.py), are
+    those of colours.
+    """
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     value = next(value for value in fixed.graph.input if value.name == image.name)
     dims = value.type.tensor_type.shape.dim
     height_axis = -3 if channels_last else -2
     dims[height_axis].dim_value, dims[height_axis + 1].dim_value = size[1], size[0]
+    if not channels_last and not dims[-3].dim_value > 0:
+        dims[-3].dim_value = _COLOURS
     del fixed.graph.value_info[:]
     for output in fixed.graph.output:  # what was symbolic is inferred again
         for dim in list(output.type.tensor_type.shape.dim)[1:]:
@@ -130,7 +137,8 @@ def _first_operations(graph: onnx.GraphProto, image: str | None) -> tuple[str, .
     found: list[str] = []
     name = image
     while len(found) <= _MOST_FIRST_OPERATIONS:
-        users = [node for node in graph.node if name in node.input]
+        # Who only asks for its shape, as exports with open axes do, changes no pixel.
+        users = [node for node in graph.node if name in node.input and node.op_type != "Shape"]
         if len(users) != 1:
             return ()
         if users[0].op_type in _LAYERS:

@@ -57,7 +57,10 @@ def read(
     sniff(file)
     network, signature = _look(file, onnx_file.load(file), stated)
     try:
-        spec = _spec(file, name or name_of(file, of_folder=file != path), signature, _match(signature))
+        match = _match(signature)
+        # A probe holds the network, and a spec lives as long as the server.
+        asked = replace(signature, probe=lambda: None)
+        spec = _spec(file, name or name_of(file, of_folder=file != path), asked, match)
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from error
     return spec, network

@@ -107,8 +107,8 @@ class Signature:
         return stated or self.labels or beside
 
     def output(self, name: str) -> Tensor | None:
-        """The output of that name, whatever `:0` TensorFlow hung onto it."""
-        return next((tensor for tensor in self.outputs if tensor.name.split(":")[0] == name), None)
+        """The output of that plain name."""
+        return next((tensor for tensor in self.outputs if plain_name(tensor) == name), None)
 
     def cells(self, strides: tuple[int, ...] = (8, 16, 32)) -> int | None:
         """Number of cells of heads of these strides, None when the input's size is not fixed."""
@@ -123,3 +123,9 @@ class Signature:
             f"  output  {tensor}" for tensor in self.outputs
         ]
         return "\n".join(rows)
+
+
+def plain_name(tensor: Tensor) -> str:
+    """What its author called a tensor: without TensorFlow's `:0`, and without the `graph2_` that SuperGradients hangs
+    onto the outputs of its suppression (conversion/onnx/utils.py)."""
+    return tensor.name.split(":")[0].removeprefix("graph2_")

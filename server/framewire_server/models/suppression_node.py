@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,9 @@ class SuppressionNode:
             kind, attributes, outputs = noted["kind"], noted["attributes"], noted["outputs"]
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
-        if kind not in KINDS or not isinstance(attributes, dict) or not isinstance(outputs, list):
+        if not isinstance(kind, str) or kind not in KINDS:
+            return None
+        if not isinstance(attributes, dict) or not isinstance(outputs, list):
             return None
         return cls(kind, attributes, tuple(map(str, outputs)))
 
@@ -68,9 +71,10 @@ class SuppressionNode:
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         try:
-            return None if value is None else float(value)
-        except (TypeError, ValueError):
+            number = None if value is None else float(value)
+        except (TypeError, ValueError, OverflowError):
             return None
+        return number if number is not None and math.isfinite(number) else None
 
     def integer(self, name: str, default: int) -> int:
         """An attribute that is a whole number."""

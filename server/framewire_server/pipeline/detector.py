@@ -10,7 +10,7 @@ from framewire_server.engines.port import Engine, Preparer, Rows
 from framewire_server.models.options import EffectiveOptions
 from framewire_server.models.spec import ModelSpec
 from framewire_server.tensors import Outputs
-from framewire_server.vision.boxes import best, suppress
+from framewire_server.vision.boxes import best, plausible, suppress
 from framewire_server.vision.decode import EncodedFrame, Picture
 from framewire_server.vision.geometry import Placement
 
@@ -54,7 +54,7 @@ class Detector:
     def detect(self, outputs: object, row: int, placement: object, options: object) -> Sequence[Detection]:
         """See Pipeline. Thresholds, allow-list, suppression, the best few, back to the picture, labels."""
         wanted = cast(EffectiveOptions, options)
-        found = self._spec.decoder(cast(Outputs, outputs), row, wanted.score_threshold)
+        found = plausible(self._spec.decoder(cast(Outputs, outputs), row, wanted.score_threshold))
         if wanted.allowed is not None:
             allowed = wanted.allowed
             found = found.pick(found.class_ids < len(allowed))  # a class beyond the labels is not on the list

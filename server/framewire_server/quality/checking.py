@@ -31,6 +31,7 @@ _MOST_ROWS = 8
 _MOST_COLUMNS = 4
 _TILE = 400, 300
 _MOST_NAMED = 6
+_MOST_DIFFERENCES = 20
 _CLEARLY = 1.5
 
 
@@ -58,13 +59,14 @@ class Check:
         verdict = judge(spec, results)
         self._console.print(verdict.text)
         good = verdict.good
-        if golden is not None:
-            good = self._compare(golden, runner)  # references know better than any rule of thumb
+        answered = all(result.ok for result in results.values())
+        if golden is not None:  # references know better than any rule of thumb
+            good = self._compare(golden, runner) and answered
         if write_golden is not None:
             self._write_golden(write_golden, runner)
         for doubt in spec.doubts:
             self._console.print(f"in doubt: {doubt}")
-        if try_presets or choose is not None or (golden is None and (not good or spec.doubts)):
+        if try_presets or choose is not None or (golden is None and ((not good and answered) or spec.doubts)):
             chosen = self._try(spec, choose)
             good = good or chosen
         return good
@@ -96,10 +98,16 @@ class Check:
         ]
         if not compared:
             raise OSError(f"{golden} has no references for these pictures")
-        for each in compared:
-            for kind, items in (("missing", each.missing), ("extra", each.extra)):
-                for found in items:
-                    self._console.print(f"  {each.picture}: {kind} {found.label} {found.score:.3f}")
+        differences = [
+            f"  {each.picture}: {kind} {found.label} {found.score:.3f}"
+            for each in compared
+            for kind, items in (("missing", each.missing), ("extra", each.extra))
+            for found in items
+        ]
+        for line in differences[:_MOST_DIFFERENCES]:
+            self._console.print(line)
+        if len(differences) > _MOST_DIFFERENCES:
+            self._console.print(f"  and {len(differences) - _MOST_DIFFERENCES} more differences")
         missing, extra = (sum(len(getattr(each, kind)) for each in compared) for kind in ("missing", "extra"))
         matched = sum(each.matched for each in compared)
         self._console.print(
@@ -114,7 +122,8 @@ class Check:
         least = goldens.stored_from(threshold)
         found = {picture: runner(picture, least) for picture in self._pictures}
         goldens.write(path, runner.spec.name, found, threshold)
-        self._console.print(f"wrote the detections of {len(found)} pictures to {path}")
+        answered = sum(result.ok for result in found.values())
+        self._console.print(f"wrote the detections of {answered} of {len(found)} pictures to {path}")
 
     def _try(self, now: ModelSpec | None, choose: int | None, before: str = "") -> bool:
         """Tries other ways of preparing pictures; returns whether one was chosen and written."""

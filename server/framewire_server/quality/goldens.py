@@ -63,8 +63,10 @@ def read(path: Path) -> Golden:
             for image in content["images"]
         }
         compared_from = float(content.get("compare", {}).get("compare_score_min", _COMPARED_FROM))
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: is no file of references, as --write-golden writes it: {error}") from error
     except (KeyError, TypeError) as error:
         raise ModelError(f"{path}: is no file of references: {error!r} is missing or odd") from error
     return Golden(pictures, compared_from)

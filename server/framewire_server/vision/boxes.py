@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 MAX_CANDIDATES = 4096
 """Most boxes that enter suppression, as in TensorRT's NMS plugins; beyond, the best scores are kept."""
+_MOST_CLASSES = 1 << 16
+_FARTHEST = np.float32(1e5)
+"""Pixels from the corner, beyond any input. A coordinate much larger costs all boxes their precision."""
 
 
 @dataclass(slots=True)
@@ -31,6 +34,15 @@ class Candidates:
         return Candidates(self.boxes[chosen], self.scores[chosen], self.class_ids[chosen])
 
 
+def plausible(candidates: Candidates) -> Candidates:
+    """Leaves out what no network means but half floats overflow to, or what is misread: boxes and scores that are no
+    numbers, and class ids beyond any labels. One such box would take all others with it in suppression."""
+    boxes, class_ids = candidates.boxes, candidates.class_ids
+    sane = np.isfinite(boxes).all(axis=1) & np.isfinite(candidates.scores)
+    sane &= (class_ids >= 0) & (class_ids < _MOST_CLASSES)
+    return candidates if sane.all() else candidates.pick(sane)
+
+
 def best(candidates: Candidates, count: int) -> Candidates:
     """The `count` best, best first; equals stay in order."""
     scores = candidates.scores
@@ -45,7 +57,8 @@ def suppress(candidates: Candidates, iou_threshold: float, *, class_agnostic: bo
         return candidates
     if len(candidates) > MAX_CANDIDATES:
         candidates = best(candidates, MAX_CANDIDATES)
-    corner, size = candidates.boxes[:, :2], candidates.boxes[:, 2:] - candidates.boxes[:, :2]
+    boxes = np.clip(candidates.boxes, -_FARTHEST, _FARTHEST)
+    corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
     # OpenCV keeps classes apart by moving each beyond the largest coordinate, which needs them all positive.
     corner = corner - corner.min()
     class_ids = np.zeros_like(candidates.class_ids) if class_agnostic else candidates.class_ids

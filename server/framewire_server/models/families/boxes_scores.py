@@ -21,8 +21,8 @@ from framewire_server.vision.boxes import Candidates
 _ROW = 26
 _HOW_TO_STATE = (
     "State in its model file `preset: symmetric` (pytorch-ssd), `preset: ultraface`, `preset: raw` (DAMO-YOLO), "
-    "`preset: yolo-nas`, `preset: unit-stretch` (PP-YOLOE+) or `preset: imagenet-stretch` (PP-YOLOE), or `colour`, "
-    "`mean`, `scale` and `resize`. Or see on your pictures what fits: framewire models check FILE IMAGE..."
+    "`preset: yolo-nas`, `preset: unit-stretch` (PP-YOLOE+, RT-DETR) or `preset: imagenet-stretch` (PP-YOLOE), or "
+    "`colour`, `mean`, `scale` and `resize`. Or see on your pictures what fits: framewire models check FILE IMAGE..."
 )
 _AS_IT_IS = (
     "colour and resize cannot be read: RGB, stretched, is taken; if pictures are to be letterboxed or BGR, state "

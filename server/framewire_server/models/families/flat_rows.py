@@ -18,7 +18,7 @@ from framewire_server.models.labels import from_metadata
 from framewire_server.models.latch import Latch
 from framewire_server.models.presets import SEED, YOLO, YOLO_NAS
 from framewire_server.models.rows import form_of
-from framewire_server.models.signature import Signature
+from framewire_server.models.signature import Signature, plain_name
 from framewire_server.models.spec import Match, Refusal
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
@@ -108,7 +108,7 @@ def _of_seven(rows: Tensor) -> _Columns | None:
     """Rows 14 and 15."""
     if rows.shape[1] != 7:
         return None
-    if rows.name.split(":")[0] == "flat_predictions":
+    if plain_name(rows) == "flat_predictions":
         return _Columns(
             14,
             YOLO_NAS,

@@ -92,10 +92,10 @@ def _split(signature: Signature, output: Tensor) -> tuple[int, str] | None:
 
     None when the output is something else; when it is stated that it is not, all but the usual bins are scores.
     """
-    columns = output.shape[2] or 0
-    usual = columns - SIDES * USUAL_BINS
     seen = signature.probe()
-    if seen is not None:
+    columns = (seen[output.name].shape[-1] if seen else output.shape[2]) or 0
+    usual = columns - SIDES * USUAL_BINS
+    if seen is not None and columns:
         inside: NDArray[np.bool_] = np.all(are_fractions(seen[output.name]).reshape(-1, columns), axis=0)
         for classes in (usual, int(inside.argmin())):
             bins, rest = divmod(columns - classes, SIDES)

@@ -15,7 +15,8 @@ from framewire_server.vision.boxes import Candidates
 Activation = Literal["none", "sigmoid", "softmax"]
 Background = Literal["first", "last", "none"]
 _MOST = 300
-"""Best pairs of query and class that are kept, as RF-DETR and TAO keep them."""
+"""Best pairs of query and class that are kept, as RF-DETR and TAO keep them; no more than there are queries (RT-DETR
+image_processing_rt_detr.py of transformers; RF-DETR export/_runtime/decode.py)."""
 _MOST_QUERIES = 0.8
 
 
@@ -70,8 +71,9 @@ class QueryDecoder:
         raw = self._activation == "sigmoid"
         flat = values.ravel()
         pairs = np.flatnonzero(flat >= (logit(score_threshold) if raw else score_threshold))
-        if len(pairs) > _MOST:
-            pairs = pairs[np.argpartition(-flat[pairs], _MOST)[:_MOST]]
+        most = min(_MOST, len(values))
+        if len(pairs) > most:
+            pairs = pairs[np.argpartition(-flat[pairs], most)[:most]]
         queries, columns = np.divmod(pairs, values.shape[1])
         return queries, columns, sigmoid(flat[pairs]) if raw else flat[pairs]
 

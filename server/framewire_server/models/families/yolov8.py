@@ -68,10 +68,11 @@ def _extra_columns(signature: Signature, head: Head, classes: int) -> str | None
     if names == classes or signature.stated.score_activation is not None:
         return None
     if is_ultralytics(signature.metadata):
-        if names is None or names >= classes:
+        named = from_metadata(signature.metadata)
+        if not named or len(named) >= classes:
             return None
         return (
-            f"the output has room for {classes} classes, but the metadata names {names}: "
+            f"the output has room for {classes} classes, but the metadata names {len(named)}: "
             "this looks like a segmentation or pose model; export a detector"
         )
     values = values_of(signature, head)

@@ -33,6 +33,7 @@ def read(model: Path, inputs: tuple[Tensor, ...]) -> Sidecar | None:
         path=main.path,
         preprocessing=preprocessing,
         labels=_labels(config) if config else None,
+        labels_path=config.path if config else None,
         input_size=input_size,
         facts={"model_type": config.word("model_type")} if config else {},
     )

@@ -26,6 +26,8 @@ class Sidecar:
     """Width and height in pixels."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a family may want to know besides."""
+    labels_path: Path | None = None
+    """Of the labels, where they are in another file of the same tool."""
 
 
 def read_text(path: Path) -> str:
