@@ -106,6 +106,7 @@ def load(entry: Entry, config: ServerConfig) -> Detector:
         max_detections=300,
         class_agnostic=False,
         extra_inputs={},
+        largest_batch=None,
         evidence=(),
     )
     return Detector(entry.spec, engine, NullPreparer())

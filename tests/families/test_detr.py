@@ -365,7 +365,7 @@ def test_a_model_type_needs_no_probe(tmp_path: Path) -> None:
 
 def test_a_network_that_normalises_itself_wants_no_preset(tmp_path: Path) -> None:
     path = build(tmp_path / "model.onnx", PICTURES[:1], columns=4)
-    signature = replace(signature_of(path), first_operations=("Sub", "Div"))
+    signature = replace(signature_of(path), first_operations=("Sub", "Div"), arithmetic=(1 / 58, -2.0))
     stated = signature.stated.model_copy(update={"score_activation": "sigmoid"})
     reading = Detr().match(replace(signature, stated=stated))
     assert isinstance(reading, Match)

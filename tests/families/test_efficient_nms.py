@@ -122,7 +122,7 @@ def test_names_that_tell_nothing_are_refused_with_what_to_state(tmp_path: Path) 
 
 def test_a_graph_that_normalises_is_taos_whatever_its_layout(tmp_path: Path) -> None:
     seen = look(build(tmp_path / "m.onnx", PICTURES, DETECTION))
-    match = EfficientNms().match(replace(seen, first_operations=("Sub", "Mul")))
+    match = EfficientNms().match(replace(seen, first_operations=("Sub", "Mul"), arithmetic=(1 / 58, -2.0)))
     assert isinstance(match, Match) and match.preprocessing.resize is Resize.LETTERBOX_TOPLEFT_ROUND
     assert isinstance(EfficientNms().match(seen), Refusal)
 

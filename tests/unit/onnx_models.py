@@ -64,7 +64,7 @@ def ssd(
     first: Sequence[str] = (),
 ) -> Path:
     """Writes a network with SSD rows [B, 1, K, 7] and their count; scores are those of a white picture. `first`
-    are operations on the pixels before the first layer: Sub or Mul, which change nothing."""
+    are operations on the pixels before the first layer: Sub or Mul."""
     table = np.array(rows, np.float32).reshape(1, 1, len(rows), 7)
     scores = np.zeros_like(table)
     scores[..., 2] = table[..., 2]
@@ -129,13 +129,18 @@ def _scaled_by_brightness(
         constant("fixed", fixed),
         constant("scores", scores),
     ]
-    nodes = []
+    nodes, gain, shift = [], 1.0, 0.0
     for n, kind in enumerate(first):
-        constants.append(constant(f"neutral_{n}", np.full((1,), 1.0 if kind == "Mul" else 0.0, np.float32)))
-        nodes.append(helper.make_node(kind, [source, f"neutral_{n}"], [f"first_{n}"]))
+        value = {"Mul": 0.01, "Sub": 127.0}[kind]
+        constants.append(constant(f"first_{n}_value", np.full((1,), value, np.float32)))
+        nodes.append(helper.make_node(kind, [source, f"first_{n}_value"], [f"first_{n}"]))
         source = f"first_{n}"
+        # What follows sees the same brightness.
+        gain, shift = (gain * value, shift * value) if kind == "Mul" else (gain, shift - value)
+    constants[0] = constant("mean_weights", np.full((1, 3, 1, 1), 1 / (3 * white * gain), np.float32))
+    constants.append(constant("shift", np.array([-shift / (white * gain)], np.float32)))
     nodes += [
-        helper.make_node("Conv", [source, "mean_weights"], ["grey"]),
+        helper.make_node("Conv", [source, "mean_weights", "shift"], ["grey"]),
         helper.make_node("ReduceMean", ["grey"], ["brightness"], axes=[1, 2, 3], keepdims=1),
         helper.make_node("Reshape", ["brightness", "seen_shape"], ["seen"]),
         helper.make_node("Mul", ["seen", "scores"], ["sure"]),

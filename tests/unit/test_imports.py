@@ -24,7 +24,7 @@ ALLOWED = {
     "vision": {"core", "errors"},
     "engines": {"tensors", "vision", "errors"},
     "models": {"tensors", "vision", "errors"},
-    "pipeline": {"core", "models", "vision", "engines", "tensors", "config"},
+    "pipeline": {"core", "models", "vision", "engines", "tensors", "config", "errors"},
     "edge": {"core", "models", "vision", "config", "errors", "framewire.v1"},
     "app": {
         "edge",

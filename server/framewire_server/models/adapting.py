@@ -12,6 +12,7 @@ from framewire_server.vision.preprocessing import Preprocessing
 
 _NOTHING = (0.0, 0.0, 0.0)
 _ONES = (1.0, 1.0, 1.0)
+_UNIT = (1 / 255,) * 3
 
 
 def adapt(match: Match, signature: Signature) -> tuple[Preprocessing, tuple[str, ...]]:
@@ -20,19 +21,31 @@ def adapt(match: Match, signature: Signature) -> tuple[Preprocessing, tuple[str,
     chosen, evidence = match.preprocessing, []
     image = signature.image
     assert image is not None  # recognition refuses other models
-    if chosen.changes_values and image.dtype == "uint8":
+    if image.dtype == "uint8":
+        if chosen.changes_values:
+            evidence.append("the input is uint8: pixels are fed as they are")
         chosen = replace(chosen, mean=_NOTHING, scale=_ONES)
-        evidence.append("the input is uint8: pixels are fed as they are")
-    elif chosen.changes_values and signature.normalises and not match.knows_graph:
-        chosen = replace(chosen, mean=_NOTHING, scale=_ONES)
-        first = ", ".join(signature.first_operations)
-        evidence.append(f"the graph begins with {first}: it normalises, so pixels are fed as they are")
+    elif signature.normalises and not match.knows_graph:
+        chosen, why = _for_graph(chosen, signature)
+        evidence += why
     for sidecar in signature.sidecars.values():
         if sidecar.preprocessing:
             chosen = replace(chosen, **sidecar.preprocessing)
             evidence.append(f"{sidecar.path.name} states {', '.join(sidecar.preprocessing)}")
     chosen = replace(chosen, **signature.stated.preprocessing())
     return _for_channels(chosen, signature.channels), tuple(evidence)
+
+
+def _for_graph(chosen: Preprocessing, signature: Signature) -> tuple[Preprocessing, list[str]]:
+    """The values that a graph wants which normalises them itself."""
+    first = ", ".join(signature.first_operations)
+    if signature.normalises_fractions:
+        why = f"the graph begins with {first}, which normalises pixels 0 to 1: they are divided by 255"
+        return replace(chosen, mean=_NOTHING, scale=_UNIT), [why]
+    if not chosen.changes_values:
+        return chosen, []
+    why = f"the graph begins with {first}: it normalises, so pixels are fed as they are"
+    return replace(chosen, mean=_NOTHING, scale=_ONES), [why]
 
 
 def _for_channels(chosen: Preprocessing, channels: int | None) -> Preprocessing:

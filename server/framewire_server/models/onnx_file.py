@@ -55,10 +55,11 @@ def signature(model: onnx.ModelProto, path: Path) -> Signature:
         labels=labels.read(beside) if beside else None,
     )
     image = found.image.name if found.image else None
-    users = _users(graph, image)
+    users, first = _users(graph, image), _first_operations(graph, image)
     return replace(
         found,
-        first_operations=_first_operations(graph, image),
+        first_operations=tuple(node.op_type for node in first),
+        arithmetic=_arithmetic(graph, first),
         has_patches=any(_cuts_patches(node) for node in users),
         has_focus=_slices(graph, image) >= _FOCUS_SLICES,
     )
@@ -131,21 +132,47 @@ def _cuts_patches(node: onnx.NodeProto) -> bool:
     return bool(kernel) and kernel == stride and min(kernel) >= _SMALLEST_PATCH
 
 
-def _first_operations(graph: onnx.GraphProto, image: str | None) -> tuple[str, ...]:
-    """Kinds of the operations that pixels pass on their way to the first layer with weights; empty when the way
-    forks, is long, or ends elsewhere."""
-    found: list[str] = []
+def _first_operations(graph: onnx.GraphProto, image: str | None) -> list[onnx.NodeProto]:
+    """The operations that pixels pass on their way to the first layer with weights; none when the way forks, is long,
+    or ends elsewhere."""
+    found: list[onnx.NodeProto] = []
     name = image
     while len(found) <= _MOST_FIRST_OPERATIONS:
         # Who only asks for its shape, as exports with open axes do, changes no pixel.
         users = [node for node in graph.node if name in node.input and node.op_type != "Shape"]
         if len(users) != 1:
-            return ()
+            return []
         if users[0].op_type in _LAYERS:
-            return tuple(found)
-        found.append(users[0].op_type)
+            return found
+        found.append(users[0])
         name = users[0].output[0]
-    return ()
+    return []
+
+
+def _arithmetic(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> tuple[float, float] | None:
+    """Gain and offset that pixels get from these operations, averaged over the channels; None when a constant cannot
+    be read."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants |= {
+        node.output[0]: node.attribute[0].t
+        for node in graph.node
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value"
+    }
+    gain, offset = 1.0, 0.0
+    for node in nodes:
+        if node.op_type not in ("Sub", "Add", "Mul", "Div"):
+            continue
+        if len(node.input) != 2 or node.input[1] not in constants:
+            return None
+        value = float(numpy_helper.to_array(constants[node.input[1]]).mean())
+        if node.op_type in ("Sub", "Add"):
+            offset += value if node.op_type == "Add" else -value
+        elif value == 0.0:
+            return None
+        else:
+            factor = value if node.op_type == "Mul" else 1 / value
+            gain, offset = gain * factor, offset * factor
+    return gain, offset
 
 
 def _baked_score(graph: onnx.GraphProto) -> float:

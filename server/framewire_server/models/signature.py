@@ -10,7 +10,9 @@ from framewire_server.models.sidecars import Sidecar
 from framewire_server.tensors import Outputs, Tensor
 
 _CHANNELS = (1, 3)
-_NORMALISING = frozenset({"Sub", "Div", "Mul"})
+_NORMALISING = frozenset({"Sub", "Div", "Mul", "Add"})
+_LARGEST_SHRINKING = 1 / 20
+_LARGEST_FRACTION = 2.0
 
 
 def _no_probe() -> Outputs | None:
@@ -26,6 +28,8 @@ class Signature:
     metadata: Mapping[str, str] = field(default_factory=dict)
     first_operations: tuple[str, ...] = ()
     """Kinds of the operations on the way from the image input to the first layer with weights."""
+    arithmetic: tuple[float, float] | None = None
+    """Gain and offset that the first operations give pixels; None when they cannot be read."""
     operations: frozenset[str] = frozenset()
     """Kinds of all operations in the graph."""
     has_patches: bool = False
@@ -87,8 +91,22 @@ class Signature:
 
     @property
     def normalises(self) -> bool:
-        """Whether the graph begins with arithmetic on pixels, so that they are fed as they are."""
-        return bool(_NORMALISING & set(self.first_operations))
+        """Whether the graph begins with arithmetic on pixels."""
+        return bool(_NORMALISING & set(self.first_operations)) and self.arithmetic != (1.0, 0.0)
+
+    @property
+    def normalises_fractions(self) -> bool:
+        """Whether that arithmetic is of pixels 0 to 1: of pixels 0 to 255 it either shrinks them, or its zero lies
+        among them."""
+        if not self.normalises or self.arithmetic is None:
+            return False
+        gain, offset = self.arithmetic
+        return abs(gain) > _LARGEST_SHRINKING and -offset / gain < _LARGEST_FRACTION
+
+    @property
+    def settles_values(self) -> bool:
+        """Whether the network itself tells the values of pixels: its input is uint8, or its graph normalises them."""
+        return self.normalises or (self.image is not None and self.image.dtype == "uint8")
 
     @property
     def tells_pixels(self) -> bool:

@@ -57,7 +57,7 @@ def origin_of(signature: Signature, rows: Tensor) -> Origin | str:
         labels = COCO_SPARSE if _tensorflows(signature) else None
         return Origin(RAW, "preprocessing is as stated", labels=labels)
     if "detection_out" in name:
-        as_it_is = signature.normalises or (signature.image is not None and signature.image.dtype == "uint8")
+        as_it_is = signature.settles_values
         said = "BGR" if as_it_is else "BGR, (x - 127.5) / 127.5"
         doubts = () if as_it_is else (_CAFFE_MEAN,)
         return Origin(CAFFE_SSD, f"the name {rows.name} is Caffe's DetectionOutput: {said}", doubts)
@@ -78,7 +78,7 @@ def origin_of(signature: Signature, rows: Tensor) -> Origin | str:
             f"pictures are prepared. State in its model file {_PRESETS}"
         )
     evidence = f"the name {rows.name} is TAO's: BGR minus the ImageNet mean, stretched"
-    return Origin(TAO_SSD, evidence, () if signature.normalises else (_TAO_MEAN,))
+    return Origin(TAO_SSD, evidence, () if signature.settles_values else (_TAO_MEAN,))
 
 
 def _tensorflows(signature: Signature) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
+
 from framewire_server.core.outcomes import Detection
 from framewire_server.engines.port import Engine, Preparer, Rows
 from framewire_server.models.options import EffectiveOptions
@@ -21,7 +23,7 @@ class Detector:
     def __init__(
         self, spec: ModelSpec, engine: Engine, preparer: Preparer, *, batch_wait_s: float = 0.0
     ) -> None:
-        self._spec = spec
+        self.spec = spec
         self._names = _Names(enumerate(spec.labels))
         self._engine = engine
         self._preparer = preparer
@@ -54,20 +56,20 @@ class Detector:
     def detect(self, outputs: object, row: int, placement: object, options: object) -> Sequence[Detection]:
         """See Pipeline. Thresholds, allow-list, suppression, the best few, back to the picture, labels."""
         wanted = cast(EffectiveOptions, options)
-        found = plausible(self._spec.decoder(cast(Outputs, outputs), row, wanted.score_threshold))
+        found = plausible(self.spec.decoder(cast(Outputs, outputs), row, wanted.score_threshold))
         if wanted.allowed is not None:
             allowed = wanted.allowed
             found = found.pick(found.class_ids < len(allowed))  # a class beyond the labels is not on the list
             found = found.pick(allowed[found.class_ids])
         if wanted.iou_threshold is not None:
-            found = suppress(found, wanted.iou_threshold, class_agnostic=self._spec.class_agnostic)
+            found = suppress(found, wanted.iou_threshold, class_agnostic=self.spec.class_agnostic)
         found = best(found, wanted.max_detections)
         boxes = cast(Placement, placement).to_picture(found.boxes)
         names = self._names
         return [
             Detection(class_id, names[class_id], score, left, top, right, bottom)
             for class_id, score, (left, top, right, bottom) in zip(
-                found.class_ids.tolist(), found.scores.tolist(), boxes.tolist(), strict=True
+                found.class_ids.tolist(), np.minimum(found.scores, 1.0).tolist(), boxes.tolist(), strict=True
             )
             if right > left and bottom > top
         ]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx
 
 from framewire_server.config import ServerConfig
 from framewire_server.engines.onnxruntime import OnnxRuntimeEngine
 from framewire_server.engines.opencv import OpenCvPreparer
+from framewire_server.engines.port import Engine
+from framewire_server.errors import ModelError
 from framewire_server.models.recognition import read
 from framewire_server.models.repository import Entry
 from framewire_server.models.spec import ModelSpec
 from framewire_server.pipeline.detector import Detector
+
+_ABOVE_ALL_SCORES = 2.0
 
 
 def load(entry: Entry, config: ServerConfig) -> Detector:
@@ -20,12 +26,29 @@ def load(entry: Entry, config: ServerConfig) -> Detector:
     """
     spec, network = read(entry.path, entry.name)
     detector = build(spec, network, config)
-    entry.spec = spec
+    entry.spec = detector.spec
     return detector
 
 
 def build(spec: ModelSpec, network: onnx.ModelProto, config: ServerConfig) -> Detector:
-    """Loads a recognised model into ONNX Runtime and runs a blank batch. Raises ModelError."""
+    """Loads a recognised model into ONNX Runtime and runs a blank batch, decoding included. A network whose answer to
+    a batch cannot be told apart by its pictures gets them one by one. Raises ModelError."""
+    most = min(config.max_batch, spec.largest_batch or config.max_batch)
+    try:
+        engine = _engine(spec, network, config, most)
+    except ModelError as error:
+        if most == 1 or not _batch_is_open(spec):
+            raise
+        said = f"says that it takes any batch, but answers only single pictures rightly: {error}"
+        spec = replace(spec, warnings=(*spec.warnings, said))
+        engine = _engine(spec, network, config, 1)
+    preparer = OpenCvPreparer(spec.preprocessing, config.max_frame_pixels)
+    return Detector(spec, engine, preparer, batch_wait_s=config.batch_wait_ms / 1000)
+
+
+def _engine(
+    spec: ModelSpec, network: onnx.ModelProto, config: ServerConfig, max_batch: int
+) -> OnnxRuntimeEngine:
     assert spec.signature.image is not None  # recognition refuses other models
     engine = OnnxRuntimeEngine(
         spec.path,
@@ -35,8 +58,27 @@ def build(spec: ModelSpec, network: onnx.ModelProto, config: ServerConfig) -> De
         channels_last=spec.signature.channels_last,
         extra_inputs=spec.extra_inputs,
         preprocessing=spec.preprocessing,
-        max_batch=min(config.max_batch, spec.largest_batch or config.max_batch),
+        max_batch=max_batch,
         threads=config.threads_per_lane,
     )
-    preparer = OpenCvPreparer(spec.preprocessing, config.max_frame_pixels)
-    return Detector(spec, engine, preparer, batch_wait_s=config.batch_wait_ms / 1000)
+    _rehearse(spec, engine)
+    return engine
+
+
+def _rehearse(spec: ModelSpec, engine: Engine) -> None:
+    """Decodes every row of a blank batch. Raises ModelError. No score reaches the threshold, so nothing that a blank
+    batch shows is remembered."""
+    outputs = engine.infer(engine.new_rows(), engine.max_batch)
+    for row in range(engine.max_batch):
+        try:
+            spec.decoder(outputs, row, _ABOVE_ALL_SCORES)
+        except Exception as error:  # a decoder may be another distribution's
+            raise ModelError(
+                f"{spec.path}: its outputs cannot be read as {spec.family} for picture {row + 1} of a batch of "
+                f"{engine.max_batch}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _batch_is_open(spec: ModelSpec) -> bool:
+    image = spec.signature.image
+    return image is not None and len(image.shape) == 4 and image.shape[0] is None

@@ -47,7 +47,7 @@ class BoxesScores:
         ]
         doubts: tuple[str, ...] = ()
         if not signature.tells_pixels:
-            if not _takes_pixels(signature):
+            if not signature.settles_values:
                 return Refusal(
                     self.name,
                     _ROW,
@@ -86,10 +86,6 @@ class _Reading:
     classes: int | None
     """With the background."""
     evidence: tuple[str, ...]
-
-
-def _takes_pixels(signature: Signature) -> bool:
-    return signature.normalises or (signature.image is not None and signature.image.dtype == "uint8")
 
 
 def _read(signature: Signature, pair: Pair) -> _Reading | str:

@@ -174,7 +174,7 @@ def _sigmoid_pixels(signature: Signature, heads: _Heads) -> _Pixels | str:
     stated = signature.stated.preprocessing()
     if signature.tells_pixels or (is_tao and {"mean", "scale"} & stated.keys()):
         return _stated_pixels(is_tao, has_mean=any(stated.get("mean", ())))
-    if is_tao and _takes_raw_pixels(signature):
+    if is_tao and signature.settles_values:
         return _Pixels(RAW, "none", ("the network normalises itself, and TAO's stretch",), (_CLASS_0,))
     return _TAO_PIXELS_UNKNOWN if is_tao else _HF_PIXELS_UNKNOWN
 
@@ -187,10 +187,6 @@ def _stated_pixels(is_tao: bool, *, has_mean: bool) -> _Pixels:
         return _dino("with a mean to subtract it is taken to be TAO's DINO or Deformable DETR")
     evidence = "without a mean to subtract it is taken to be TAO's RT-DETR, whose class 0 is an object"
     return _Pixels(UNIT_STRETCH, "none", (evidence,), (_CLASS_0,))
-
-
-def _takes_raw_pixels(signature: Signature) -> bool:
-    return signature.normalises or (signature.image is not None and signature.image.dtype == "uint8")
 
 
 def _dino(evidence: str) -> _Pixels:

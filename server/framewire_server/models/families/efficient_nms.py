@@ -106,7 +106,7 @@ def _origin(signature: Signature, four: FourOutputs) -> _Origin | None:
         if signature.channels_last:
             return _EFFICIENTDET
         if is_tensorflows:  # channels first are TAO's as well as others'; only TAO's graph normalises
-            return _EFFICIENTDET if signature.normalises else None
+            return _EFFICIENTDET if signature.settles_values else None
     if not four.naming:
         return None
     return _YOLOX if signature.has_focus else _YOLO

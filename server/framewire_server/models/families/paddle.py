@@ -94,10 +94,8 @@ def _evidence(signature: Signature, is_stated: bool) -> str | None:
 
 def _tells_values(signature: Signature) -> bool:
     """Whether mean and scale are known: from infer_cfg.yml, the model file, or the graph itself."""
-    image = signature.image
-    takes_bytes = image is not None and image.dtype == "uint8"
     stated = {"mean", "scale"} & signature.stated.preprocessing().keys()
-    return bool(stated) or "paddle" in signature.sidecars or signature.normalises or takes_bytes
+    return bool(stated) or "paddle" in signature.sidecars or signature.settles_values
 
 
 def _doubts(signature: Signature, unknown: tuple[str, ...]) -> tuple[str, ...]:
@@ -120,9 +118,10 @@ def _rows(signature: Signature, boxes: BoxForm) -> _Form | str | None:
     counts = [t for t in signature.outputs if _is_count(t)]
     if len(rows) != 1:
         return None
-    if rows[0].shape[1] == _ROTATED:
+    columns = _columns(signature, rows[0])
+    if columns == _ROTATED:
         return "its rows have ten columns: rotated boxes; Framewire serves upright ones"
-    if rows[0].shape[1] not in (6, None):
+    if columns not in (6, None):
         return None
     image = signature.image
     if not counts and (image is None or image.shape[0] != 1):
@@ -133,6 +132,12 @@ def _rows(signature: Signature, boxes: BoxForm) -> _Form | str | None:
     count = counts[0].name if counts else None
     said = f"output {rows[0].name} has rows class, score, left, top, right, bottom; suppression is inside"
     return _Form(said, _Rows(rows[0].name, count, boxes), None, final=True)
+
+
+def _columns(signature: Signature, rows: Tensor) -> int | None:
+    """Columns of the rows; where they are open, those of an answer, and None where the network cannot be run."""
+    seen = None if rows.shape[1] else signature.probe()
+    return seen[rows.name].shape[-1] if seen and rows.name in seen else rows.shape[1]
 
 
 def _is_count(tensor: Tensor) -> bool:

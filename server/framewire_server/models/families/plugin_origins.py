@@ -98,7 +98,7 @@ def of_efficient(signature: Signature, node: SuppressionNode, *, fused: bool) ->
     if fused or (_called(node, "detection_", "num_detections") and signature.channels_last):
         return _EFFICIENTDET
     if _called(node, "detection_"):
-        if signature.normalises:
+        if signature.settles_values:
             return _EFFICIENTDET
         stated = signature.stated
         return _YOLO if stated.tells_pixels and stated.box_format else _WHOSE

@@ -59,7 +59,7 @@ def _classes(signature: Signature) -> int | None:
 
 def _doubts(signature: Signature) -> tuple[str, ...]:
     doubts = []
-    if signature.image is not None and signature.image.dtype != "uint8" and not signature.normalises:
+    if not signature.settles_values:
         doubts.append(
             "the input is no uint8, yet pixels 0 to 255 are fed, as the graph of such networks normalises; if this "
             "one wants -1 to 1, state preset: symmetric"

@@ -32,7 +32,7 @@ class YoloNas:
         four = find(signature)
         if four is None or four.naming != "pred":
             return None
-        inside = signature.normalises or (signature.image is not None and signature.image.dtype == "uint8")
+        inside = signature.settles_values
         stated = signature.stated
         form = BoxForm.of(stated.box_format or "xyxy", stated.box_units or "net", signature.input_size)
         return Match(
