@@ -29,7 +29,7 @@ def build(
     path: Path,
     pictures: Sequence[Picture],
     *,
-    resize: str = "stretch",
+    resize: str = "letterbox-centre-floor",
     classes: int = CLASSES,
     bins: int = 8,
     logits: bool = False,
@@ -58,17 +58,17 @@ def spec_of(path: Path, text: str | None = None) -> ModelSpec:
 
 def test_planted_boxes_are_found(tmp_path: Path) -> None:
     spec = check(tmp_path, build, batch=1)
-    assert (spec.family, spec.preprocessing.resize) == ("nanodet", Resize.STRETCH)
+    assert (spec.family, spec.preprocessing.resize) == ("nanodet", Resize.LETTERBOX_CENTRE_FLOOR)
     assert any("0 to 1 on a trial run: they are logistic already" in line for line in spec.evidence)
-    assert ["letterbox-centre-floor" in doubt for doubt in spec.doubts] == [True]
+    assert ["state preset: nanodet" in doubt for doubt in spec.doubts] == [True]
 
 
-def test_the_model_file_letterboxes(tmp_path: Path) -> None:
-    def letterboxed(path: Path, pictures: Sequence[Picture]) -> Path:
-        path.with_suffix(".yaml").write_text("schema: 1\nresize: letterbox-centre-floor\npad: 0\n")
-        return build(path, pictures, resize="letterbox-centre-floor")
+def test_the_model_file_stretches(tmp_path: Path) -> None:
+    def stretched(path: Path, pictures: Sequence[Picture]) -> Path:
+        path.with_suffix(".yaml").write_text("schema: 1\npreset: nanodet\n")
+        return build(path, pictures, resize="stretch")
 
-    spec = check(tmp_path, letterboxed, batch=1)
+    spec = check(tmp_path, stretched, batch=1)
     assert spec.doubts == ()
 
 

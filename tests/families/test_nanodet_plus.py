@@ -57,7 +57,7 @@ def test_planted_boxes_are_found(tmp_path: Path, batch: int) -> None:
     assert spec.family == "nanodet-plus"
     assert any("80 columns are scores, the others 8 bins" in line for line in spec.evidence)
     assert spec.preprocessing.colour == "bgr"
-    assert ["letterbox-centre-floor" in doubt for doubt in spec.doubts] == [True]
+    assert ["state preset: nanodet-letterbox" in doubt for doubt in spec.doubts] == [True]
 
 
 def test_nanodet_1_counts_from_the_middle_of_three_strides(tmp_path: Path) -> None:

@@ -67,15 +67,18 @@ def test_raw_heads_besides_are_left_alone(tmp_path: Path) -> None:
     assert check(tmp_path, with_raw, batch=BATCH).family == "yolov5"
 
 
-def test_a_decoded_darknet_network_is_served_when_stretching_is_stated(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [1, BATCH])
+def test_a_decoded_darknet_network_is_told_by_its_powers_of_e(tmp_path: Path, batch: int) -> None:
     def stretched(path: Path, pictures: Sequence[Picture]) -> Path:
         nodes, constants = operation("Exp")
         head = rows_with_objectness(pictures, SIZE, (16, 32), 3, resize="stretch")
         return network(path, {"output": head}, size=SIZE, nodes=nodes, constants=constants)
 
-    assert "Exp" in recognise(stretched(tmp_path / "plain.onnx", PICTURES)).doubts[0]
-    spec = check(tmp_path, stating(stretched, "preset: unit-stretch"), batch=BATCH)
-    assert spec.doubts == ()
+    spec = check(tmp_path, stretched, batch=batch)
+    assert any("decodes with Exp, as Darknet's" in reason for reason in spec.evidence)
+    assert ["state preset: darknet-letterbox" in doubt for doubt in spec.doubts] == [True]
+    path = stating(stretched, "preset: darknet-letterbox")(tmp_path / "csp.onnx", PICTURES)
+    assert recognise(path).doubts == ()
 
 
 def test_one_class_is_told_from_corners_by_an_answer(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_model_that_finds_things_looks_right_and_its_boxes_are_drawn(
     ended = check(tmp_path, model, white)
     assert ended.status == 0, ended.output
     assert "white.png: dog 0.90" in ended.output
-    assert "looks right: sure detections on 1 of 1 pictures, the best 0.90" in ended.output
+    assert "nothing speaks against it: sure detections on 1 of 1 pictures, the best 0.90" in ended.output
     drawn = cv2.imread(str(tmp_path / "looked/white.jpg"))
     assert drawn is not None and drawn.std() > 5, "something was drawn on the white picture"
 
@@ -54,7 +54,7 @@ def test_where_nothing_is_found_other_ways_are_tried_and_shown(tmp_path: Path, m
     assert ended.status == 1
     assert "nothing was found on any picture: no score reaches 0.25" in ended.output
     assert "preset: " in ended.output and "as it is served now" in ended.output
-    assert "--choose N" in ended.output
+    assert "--choose 'preset: " in ended.output or "--choose 'colour: " in ended.output, ended.output
     sheet = cv2.imread(str(tmp_path / "looked/contact-sheet.jpg"))
     assert sheet is not None and sheet.shape[0] > 2 * sheet.shape[1], "a row for each way, one picture wide"
 
@@ -65,22 +65,21 @@ def test_low_scores_are_called_low(tmp_path: Path, model: Path) -> None:
     assert "scores are low everywhere: the best on any picture is 0.35" in ended.output
 
 
-def test_a_chosen_row_is_written_to_the_model_file_and_counts_from_then_on(
-    tmp_path: Path, model: Path
-) -> None:
+def test_a_choice_is_written_to_the_model_file_and_counts_at_once(tmp_path: Path, model: Path) -> None:
     dark = picture(tmp_path / "dark.png", 30)
-    tried = check(tmp_path, model, dark)
-    rows = re.findall(r"^(\d+)\s+preset: (\S+)", tried.output, re.MULTILINE)
-    number, preset = rows[0]
-    ended = check(tmp_path, model, dark, "--choose", number)
-    assert f"wrote preset: {preset} to {model.with_suffix('.yaml')}" in ended.output
-    assert model.with_suffix(".yaml").read_text() == f"schema: 1\npreset: {preset}\n"
-    assert "the model file states preset" in framewire("models", "inspect", model).output
+    (words,) = re.findall(r"--choose '(.*)'", check(tmp_path, model, dark).output)
+    ended = check(tmp_path, model, dark, "--choose", words)
+    assert f"wrote {words} to {model.with_suffix('.yaml')}" in ended.output
+    assert model.with_suffix(".yaml").read_text() == f"schema: 1\n{words}\n"
+    assert f"the model file states {words.partition(':')[0]}" in framewire("models", "inspect", model).output
 
 
-def test_a_row_that_is_not_there_cannot_be_chosen(tmp_path: Path, model: Path, white: Path) -> None:
-    ended = check(tmp_path, model, white, "--choose", "99")
-    assert ended.status == 1 and re.search(r"framewire: --choose 99: there are rows 1 to \d+", ended.errors)
+@pytest.mark.parametrize("words", ["3", "preset", "preset: nonsense", "labels: [a]", "{", "colour: red"])
+def test_words_that_are_no_preparation_cannot_be_chosen(
+    tmp_path: Path, model: Path, white: Path, words: str
+) -> None:
+    ended = check(tmp_path, model, white, "--choose", words)
+    assert ended.status == 1 and len(ended.errors.splitlines()) == 1, ended.errors
     assert not model.with_suffix(".yaml").exists()
 
 
@@ -89,7 +88,7 @@ def test_references_that_were_written_are_found_again(tmp_path: Path, model: Pat
     assert check(tmp_path, model, white, "--write-golden", golden).status == 0
     again = check(tmp_path, model, white, "--golden", golden)
     assert again.status == 0
-    assert "references: 1 of 1 found, 0 too many, on 1 pictures" in again.output
+    assert "references: 1 of 1 found, 0 too many, on 1 of 1 pictures" in again.output
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,7 @@ def test_references_for_other_pictures_do_not_pass(tmp_path: Path, model: Path, 
     check(tmp_path, model, white, "--write-golden", golden)
     ended = check(tmp_path, model, picture(tmp_path / "other.png", 255), "--golden", golden)
     assert ended.status == 1
-    assert ended.errors == f"framewire: {golden} has no references for these pictures\n"
+    assert ended.errors == "framewire: there are no references for these pictures\n"
 
 
 def test_pictures_that_are_not_there_are_named(tmp_path: Path, model: Path) -> None:
@@ -171,6 +170,13 @@ def test_a_model_whose_preparation_must_be_stated_is_served_after_a_choice(
     assert tried.status == 1 and "preset" in tried.output
     rows = dict(re.findall(r"^(\d+)\s+preset: (\S+)", tried.output, re.MULTILINE))
     assert rows["1"] in ("ultraface", "symmetric", "caffe-ssd"), rows  # all from about -1 to 1
-    assert check(tmp_path, model, faces, "--choose", 1).status == 0
-    served = check(tmp_path, model, faces)
-    assert "looks right" in served.output and "face 0.9" in served.output
+    served = check(tmp_path, model, faces, "--choose", "preset: ultraface")
+    assert served.status == 0 and "nothing speaks against it" in served.output and "face 0.9" in served.output
+
+
+def test_what_a_doubt_proposes_is_tried(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data/models/nanodet_m_416/nanodet_m_416.onnx"
+    (tmp_path / "nanodet.onnx").symlink_to(source)
+    ended = check(tmp_path, tmp_path / "nanodet.onnx", shared / "data/images/dog.jpg")
+    assert "in doubt: pictures are letterboxed" in ended.output
+    assert re.search(r"^\d+\s+preset: nanodet\s", ended.output, re.MULTILINE), ended.output

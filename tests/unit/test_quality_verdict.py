@@ -30,7 +30,10 @@ def said(*detections: Detection) -> str:
 
 
 def test_a_sure_detection_looks_right() -> None:
-    assert said(found(0.6)) == "good: looks right: sure detections on 1 of 1 pictures, the best 0.60"
+    assert (
+        said(found(0.6))
+        == "good: nothing speaks against it: sure detections on 1 of 1 pictures, the best 0.60"
+    )
 
 
 @pytest.mark.parametrize(

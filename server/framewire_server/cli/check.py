@@ -26,8 +26,8 @@ def check(
         bool, typer.Option("--try", help="Try other ways of preparing pictures, even if all looks right.")
     ] = False,
     choose: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Write row N of the contact sheet to the model file."),
+        str | None,
+        typer.Option(metavar="KEYS", help="Write to the model file first, for example 'preset: yolox'."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where pictures go.")] = Path(
         "framewire-check"
@@ -41,11 +41,15 @@ def check(
     require("server", "models check")
     from framewire import FramewireError
     from framewire_server.errors import OperatorError
+    from framewire_server.quality import goldens
     from framewire_server.quality.checking import Check
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
-        good = Check(console, file, _files(pictures), output).run(golden, write_golden, try_presets, choose)
+        references = goldens.read(golden) if golden else None
+        good = Check(console, file, _files(pictures), output).run(
+            references=references, write_golden=write_golden, try_others=try_presets, choose=choose
+        )
     except (OperatorError, FramewireError) as error:
         sys.exit(f"framewire: {error}")
     except OSError as error:

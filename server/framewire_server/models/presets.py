@@ -5,6 +5,8 @@ All values are of pixels 0 to 255, in the order of the tensor's channels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from framewire_server.vision.geometry import Resize
 from framewire_server.vision.preprocessing import PICTURE_MEAN, Preprocessing
 
@@ -52,7 +54,9 @@ YOLO_NAS = Preprocessing(Resize.LETTERBOX_CENTRE_INSET, "rgb", scale=_UNIT)
 NANODET = Preprocessing(
     Resize.STRETCH, "bgr", mean=_IMAGENET_MEAN[::-1], scale=_IMAGENET_SCALE[::-1]
 )  # fmt: skip
-"""NanoDet."""
+"""NanoDet-Plus (config keep_ratio: False)."""
+NANODET_LETTERBOX = replace(NANODET, resize=Resize.LETTERBOX_CENTRE_FLOOR, pad=0)
+"""NanoDet before Plus (config keep_ratio: True)."""
 RTMDET = Preprocessing(Resize.LETTERBOX_CENTRE, "bgr", mean=_IMAGENET_MEAN[::-1], scale=_IMAGENET_SCALE[::-1])
 """RTMDet."""
 DARKNET_LETTERBOX = Preprocessing(Resize.LETTERBOX_CENTRE_FLOOR, "rgb", scale=_UNIT, pad=127)
@@ -93,6 +97,7 @@ PRESETS = {
     "efficientdet": EFFICIENTDET,
     "yolo-nas": YOLO_NAS,
     "nanodet": NANODET,
+    "nanodet-letterbox": NANODET_LETTERBOX,
     "rtmdet": RTMDET,
     "darknet-letterbox": DARKNET_LETTERBOX,
     "centernet": CENTERNET,

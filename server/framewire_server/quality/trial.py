@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,12 @@ from framewire_server.vision.geometry import Resize
 
 PREPARATION = ("preset", "colour", "mean", "std", "scale", "resize", "pad", "interpolation")
 """Keys of the model file that say how pictures are prepared."""
-_LEAST_SCORE = 0.1
+_LEAST_SCORE = 0.25
 _GREY = 114
 _SHRUNK = 0.6
-_SAME = 0.6
-"""Least IoU of two boxes of one thing."""
+_SAME = 0.5
+"""Least IoU of two boxes of one thing. A box that stays as large when its picture shrinks to 0.6 has 0.36 at most."""
+_PROPOSAL = re.compile(rf"\b({'|'.join(PREPARATION)}): ([\w-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Attempt:
     results: tuple[FrameResult, ...]
 
     sureness: float
-    """Mean over the pictures: squared scores that stand a second look, times the square of their share of all."""
+    """Mean over the pictures: squared scores that stand a second look, times their share of all."""
 
     def __str__(self) -> str:
         return ", ".join(f"{key}: {value}" for key, value in self.keys.items()) or "as it is served now"
@@ -51,13 +53,15 @@ def attempts(
     stated: ModelFile,
     pictures: Sequence[Path],
     now: ModelSpec | None,
+    advice: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Attempt]:
-    """Tries the presets and, where the model is served `now`, its own way with other colours and resizes. Returns
-    one attempt for each different preprocessing, the surest first. Raises ModelError when none can be tried."""
+    """Tries what `advice` (doubts, or a refusal) proposes, the presets and, where the model is served `now`, its own
+    way with other colours and resizes. Returns one attempt for each different preprocessing, the surest first.
+    Raises ModelError when none can be tried."""
     tried: dict[str, Attempt] = {}
     failure: ModelError | None = None
-    candidates = _candidates(now)
+    candidates = _candidates(now, advice)
     for n, keys in enumerate(candidates):
         progress(n, len(candidates))
         try:
@@ -99,7 +103,7 @@ def _look_twice(runner: Runner, picture: Path) -> tuple[FrameResult, float]:
         and not _has_partner(found.label, found.box, on_grey)
     )
     everything = sum(found.score**2 for found in result.found)
-    return result, stand * (stand / everything) ** 2 if everything else 0.0
+    return result, stand**2 / everything if everything else 0.0
 
 
 def _small_and_mirrored(pixels: Picture) -> tuple[Picture, Callable[[Box], Box]]:
@@ -123,15 +127,28 @@ def _has_partner(label: str, box: Box, among: Sequence[Detection]) -> bool:
     return any(other.label == label and iou(box, other.box) >= _SAME for other in among)
 
 
-def _candidates(now: ModelSpec | None) -> list[dict[str, Any]]:
+def _candidates(now: ModelSpec | None, advice: Sequence[str]) -> list[dict[str, Any]]:
     presets: list[dict[str, Any]] = [{"preset": name} for name in PRESETS]
+    first: list[dict[str, Any]] = [{}] if now else []
+    first += [keys for sentence in advice for keys in proposed(sentence)]
     if now is None:
-        return presets
-    if now.preprocessing.colour == "gray":
-        return [{}, *({"resize": resize.value} for resize in Resize)]
-    other = "bgr" if now.preprocessing.colour == "rgb" else "rgb"
+        return first + presets
     resizes = [{"resize": resize.value} for resize in Resize if resize is not now.preprocessing.resize]
-    return [{}, *presets, {"colour": other}, *resizes]
+    if now.preprocessing.colour == "gray":
+        return first + resizes
+    other = "bgr" if now.preprocessing.colour == "rgb" else "rgb"
+    return [*first, *presets, {"colour": other}, *resizes]
+
+
+def proposed(sentence: str) -> list[dict[str, Any]]:
+    """What a doubt or a refusal proposes to state of the preparation: each preset by itself, all other keys
+    together."""
+    found = [(key, int(value) if value.isdecimal() else value) for key, value in _PROPOSAL.findall(sentence)]
+    others = {key: value for key, value in found if key != "preset"}
+    presets: list[dict[str, Any]] = [
+        {key: value} for key, value in found if key == "preset" and value in PRESETS
+    ]
+    return presets + ([others] if others else [])
 
 
 def _stating(stated: ModelFile, keys: Mapping[str, Any]) -> ModelFile:

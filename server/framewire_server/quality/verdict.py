@@ -48,9 +48,10 @@ def judge(spec: ModelSpec, results: Mapping[Path, FrameResult]) -> Verdict:
     if best < _SURE:
         return Verdict(False, f"scores are low everywhere: the best on any picture is {best:.2f}")
     answered = sum(any(found.score >= _SURE for found in result.found) for result in results.values())
-    return Verdict(
-        True, f"looks right: sure detections on {answered} of {len(results)} pictures, the best {best:.2f}"
-    )
+    said = f"sure detections on {answered} of {len(results)} pictures, the best {best:.2f}"
+    if spec.doubts:
+        return Verdict(True, f"{said}; whether they are right hangs on what is in doubt")
+    return Verdict(True, f"nothing speaks against it: {said}")
 
 
 def _odd(results: Mapping[Path, FrameResult]) -> str | None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from framewire_server.models.binned_heads import BinnedDecoder, binned_heads
 from framewire_server.models.distances import activation_of
-from framewire_server.models.presets import NANODET
+from framewire_server.models.presets import NANODET_LETTERBOX
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
 
 _STRIDES = (8, 16, 32)
-RESIZE_DOUBT = (
-    "pictures are stretched; a network whose config says keep_ratio: True, as many NanoDet's do, wants them "
-    "letterboxed: state resize: letterbox-centre-floor and pad: 0"
+_RESIZE_DOUBT = (
+    "pictures are letterboxed, as the configs of NanoDet 0.x have it (keep_ratio: True); if they were stretched in "
+    "training, state preset: nanodet"
 )
 
 
@@ -35,14 +35,14 @@ class NanoDet:
         return Match(
             family=self.name,
             row=21,
-            preprocessing=NANODET,
+            preprocessing=NANODET_LETTERBOX,
             decoder=BinnedDecoder(heads, signature.input_size, activation, offset=0.5, shift=-0.5),
             classes=heads.classes,
             labels=None,
             score_threshold=0.35,
             iou_threshold=0.6,
             evidence=(f"the outputs are {heads}: NanoDet", why),
-            doubts=() if signature.tells_pixels else (RESIZE_DOUBT,),
+            doubts=() if signature.tells_pixels else (_RESIZE_DOUBT,),
         )
 
 

@@ -13,22 +13,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from framewire_server.models.boxes import Activation, best_classes
 from framewire_server.models.distances import (
     SIDES,
     USUAL_BINS,
-    Activation,
     are_fractions,
-    best_classes,
     centres,
     corners,
     expected,
 )
-from framewire_server.models.families.nanodet import RESIZE_DOUBT
 from framewire_server.models.presets import NANODET
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
+
+_RESIZE_DOUBT = (
+    "pictures are stretched, as NanoDet-Plus's configs have it; a network whose config says keep_ratio: True wants "
+    "them letterboxed: state preset: nanodet-letterbox"
+)
 
 
 class _Kind(NamedTuple):
@@ -71,7 +74,7 @@ class NanoDetPlus:
                 f"{kind.title}",
                 why,
             ),
-            doubts=() if signature.tells_pixels else (RESIZE_DOUBT,),
+            doubts=() if signature.tells_pixels else (_RESIZE_DOUBT,),
         )
 
 
@@ -138,6 +141,6 @@ class _Decoder:
 
     def __call__(self, outputs: Outputs, row: int, score_threshold: float) -> Candidates:
         rows = outputs[self._output][row]  # [A, C + 4*b]
-        chosen, class_ids, scores = best_classes(rows[:, : self._classes], self._activation, score_threshold)
+        chosen, class_ids, scores = best_classes(rows[:, : self._classes], score_threshold, self._activation)
         sides = expected(rows[chosen, self._classes :].astype(np.float32)) * self._strides[chosen, None]
         return Candidates(corners(self._centres[chosen], sides), scores, class_ids)

@@ -6,12 +6,13 @@ Darknet networks that were decoded on the way to ONNX have the same form.
 
 from __future__ import annotations
 
+from framewire_server.models.boxes import form_of
 from framewire_server.models.heads import Head, known_classes
 from framewire_server.models.labels import from_metadata
 from framewire_server.models.metadata import is_ultralytics
-from framewire_server.models.presets import YOLO
+from framewire_server.models.presets import UNIT_STRETCH, YOLO
 from framewire_server.models.readings import read
-from framewire_server.models.rows import ClassRows, Formed, form_of
+from framewire_server.models.rows import ClassRows, Formed
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
 
@@ -41,7 +42,7 @@ class YoloV5:
         return Match(
             family=self.name,
             row=reading.row,
-            preprocessing=YOLO,
+            preprocessing=UNIT_STRETCH if _is_darknet(signature) else YOLO,
             decoder=ClassRows(head, Formed(form), objectness=True, activation=activation),
             classes=classes,
             labels=from_metadata(signature.metadata),
@@ -50,26 +51,39 @@ class YoloV5:
             evidence=(
                 *reading.evidence,
                 f"output {head.output} is [batch, anchors, 5+{classes}]: centre, size, objectness, {classes} classes",
-                "YOLOv5 and YOLOv7 take RGB / 255, letterboxed on 114, and need suppression",
+                _DARKNET if _is_darknet(signature) else _YOLOV5,
             ),
             doubts=_doubts(signature, head),
             latches=(form.units,),
         )
 
 
+_YOLOV5 = "YOLOv5 and YOLOv7 take RGB / 255, letterboxed on 114, and need suppression"
+_DARKNET = (
+    "the graph decodes with Exp, as Darknet's YOLOv3 and YOLOv4 do and YOLOv5 does not: RGB / 255, stretched, and "
+    "boxes need suppression"
+)
+
+
+def _is_darknet(signature: Signature) -> bool:
+    """YOLOv5 squares where Darknet takes powers of e (YOLOv5 models/yolo.py; Darknet src/yolo_layer.c)."""
+    return "Exp" in signature.operations and not is_ultralytics(signature.metadata)
+
+
 def _doubts(signature: Signature, head: Head) -> tuple[str, ...]:
-    doubts = []
-    if not is_ultralytics(signature.metadata):
-        exponential = (
-            ", and its graph decodes with Exp as Darknet does" if "Exp" in signature.operations else ""
+    if _is_darknet(signature):
+        return (
+            "Darknet's networks of letter_box=1 want pictures letterboxed: state preset: darknet-letterbox",
         )
-        doubts.append(
-            "the network is taken to be YOLOv5 or YOLOv7, whose pictures are letterboxed; decoded Darknet networks "
-            f"have the same output{exponential}: state preset: unit-stretch if pictures were stretched"
+    if is_ultralytics(signature.metadata):
+        return ()
+    doubts = (
+        "the network is taken to be YOLOv5 or YOLOv7, whose pictures are letterboxed; decoded Darknet networks have "
+        "the same output: state preset: unit-stretch if pictures were stretched",
+    )
+    if head.columns == 6:
+        doubts += (
+            "with one class, YOLOv7 exports may multiply by a class score that was never trained, which halves "
+            "scores: state a lower score_threshold if they stay near 0.5",
         )
-        if head.columns == 6:
-            doubts.append(
-                "with one class, YOLOv7 exports may multiply by a class score that was never trained, which halves "
-                "scores: state a lower score_threshold if they stay near 0.5"
-            )
-    return tuple(doubts)
+    return doubts
