@@ -15,7 +15,10 @@ def main() -> None:
         import rich  # noqa: F401
         import typer  # noqa: F401
     except ImportError:
-        sys.exit("The command needs an extra: pip install 'framewire[cli]' (or [server], which includes it)")
+        sys.exit(
+            "The command needs an extra: pip install 'framewire[cli]', or in a checkout pip install '.[cli]' ([server] "
+            "includes it)"
+        )
     from framewire_server.cli.app import app
 
     app(prog_name="framewire")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from framewire_server.errors import ListenError, ModelError
 from framewire_server.models.repository import Entry, ModelState, Repository
 from framewire_server.pipeline.loading import load
 
-log = logging.getLogger(__name__)
 _TRANSPORT_MARGIN = 1.25
 _JOIN_S = 2.0
 _GRACE_S = 0.5  # for what the transport still has to write; all calls have ended
@@ -117,12 +115,14 @@ class Server:
         self.address = _listen(self._grpc, self._config.listen)
         await self._grpc.start()
         self._device.start()
-        for entry in self.service.repository.entries.values():
+        entries = self.service.repository.entries.values()
+        for entry in entries:
             if stop.is_set():
                 return
             await self._load(entry)
-        if not any(entry.state is ModelState.READY for entry in self.service.repository.entries.values()):
-            raise ModelError("no model could be loaded")
+        if not any(entry.state is ModelState.READY for entry in entries):
+            failures = "".join(f"\n  model {entry.name}: {entry.failure}" for entry in entries)
+            raise ModelError(f"no model could be loaded:{failures}")
         for name in ("", *_SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
@@ -152,6 +152,8 @@ class Server:
 
     async def _load(self, entry: Entry) -> None:
         await self._health.set(entry.name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        if entry.state is ModelState.FAILED:
+            return
         try:
             pipeline = await asyncio.to_thread(self._loader, entry, self._config)
             self._device.add(pipeline)
@@ -159,8 +161,7 @@ class Server:
             if entry.named:
                 raise
             entry.state, entry.failure = ModelState.FAILED, str(error)
-            log.error("model %s is not served: %s", entry.name, error)
-            return
+            return  # whoever started the server says so once it is ready
         entry.max_batch = pipeline.max_batch
         entry.state = ModelState.READY
         await self._health.set(entry.name, health_pb2.HealthCheckResponse.SERVING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -218,6 +219,18 @@ def test_the_model_file_tells_the_heads(
         key for key in ("scale_x_y", "new_coords") if any(key in doubt for doubt in spec.doubts)
     ] == doubted
     assert len(spec.doubts) == len(doubted)
+
+
+def test_who_states_raw_scores_states_raw_boxes(tmp_path: Path) -> None:
+    """YOLOv5's raw heads."""
+
+    def build(path: Path, pictures: Sequence[Picture]) -> Path:
+        more = "scale_x_y: 2\nnew_coords: true\nscore_activation: sigmoid\n"
+        path.with_suffix(".yaml").write_text(STATED + more)
+        kinds = [replace(head, active=False) for head in custom(scale=2.0, new=True)]
+        return write(path, pictures, kinds, ["a", "b"])
+
+    check(tmp_path, build, batch=BATCH)
 
 
 def test_the_model_file_overrules_the_table_key_by_key(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from framewire_server.errors import ModelError
 from framewire_server.models.families.detectnet_v2 import DetectNetV2
 from framewire_server.models.recognition import recognise
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Tensor
 from framewire_server.vision.geometry import Resize
+from tests.families.anchors import beside
 from tests.families.planting import BATCH, PICTURES, Picture, check, network, xyxy
 
 SIZE, STRIDE = (640, 384), 16
@@ -70,12 +72,15 @@ def test_the_order_of_the_outputs_does_not_matter(tmp_path: Path, batch: int) ->
 
 
 @BATCHES
-def test_shapes_alone_are_taken_with_a_doubt(tmp_path: Path, batch: int) -> None:
-    spec = check(tmp_path, lambda path, pictures: build(path, pictures, ("a", "b")), batch=batch)
-    assert spec.family == "detectnet-v2"
-    assert any(
-        "by the shapes of its outputs alone" in doubt and "state preset" in doubt for doubt in spec.doubts
-    )
+def test_names_that_tell_nothing_need_a_stated_family(tmp_path: Path, batch: int) -> None:
+    with pytest.raises(ModelError, match=r"state family: detectnet-v2"):
+        recognise(build(tmp_path / "m.onnx", PICTURES, ("a", "b")))
+
+    def stated(path: Path, pictures: Sequence[Picture]) -> Path:
+        return beside(build(path, pictures, ("a", "b")), "family: detectnet-v2")
+
+    spec = check(tmp_path, stated, batch=batch)
+    assert spec.family == "detectnet-v2" and not spec.doubts
 
 
 @BATCHES

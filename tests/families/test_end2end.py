@@ -114,7 +114,7 @@ def test_a_batch_is_no_larger_than_suppression_was_unrolled_for(
     nodes, constants = suppression() if suppresses else ([], [])
     path = write(
         tmp_path / "nms.onnx",
-        final(PICTURES, "letterbox-centre"),
+        final(PICTURES * 2, "letterbox-centre"),
         metadata=ULTRALYTICS | {"args": "{'nms': True}", "batch": noted},
         nodes=nodes,
         constants=constants,

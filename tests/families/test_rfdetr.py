@@ -96,6 +96,16 @@ def test_a_fine_tuned_model_must_state_its_offset(tmp_path: Path) -> None:
         recognise(path)
 
 
+def test_a_label_too_few_is_the_background_at_the_end(tmp_path: Path) -> None:
+    path = build(tmp_path / "model.onnx", PICTURES[:1], columns=4)
+    stated = "schema: 1\nlabel_offset: 0\nlabels: [cat, dog, bird]\n"
+    path.with_suffix(".yaml").write_text(stated)
+    assert "state background: last" in recognise(path).warnings[0]
+    path.with_suffix(".yaml").write_text(stated + "background: last\n")
+    spec = recognise(path)
+    assert spec.labels == ("cat", "dog", "bird") and not any("labels" in said for said in spec.warnings)
+
+
 def test_mmdeploy_leaves_it_alone(tmp_path: Path) -> None:
     path = build(tmp_path / "model.onnx", PICTURES[:1])
     assert MmDeploy().match(onnx_file.signature(onnx.load(path), path)) is None

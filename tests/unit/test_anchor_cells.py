@@ -75,6 +75,15 @@ def test_thresholds_at_the_ends(threshold: float) -> None:
     assert len(found) == (13 * 10 if threshold == 0 else 0)
 
 
+@pytest.mark.parametrize("sure", [17.5, 40.0, np.inf])
+def test_a_score_of_1_reaches_a_threshold_of_1(sure: float) -> None:
+    cells = np.zeros((1, 1, 1, 1, 6), np.float32)
+    cells[..., 4:] = sure
+    read = ReadHead(Grid("cells", "anchors-first", 1, 1, 32, 1, 6), ((50.0, 50.0),), "exponential")
+    found = CellDecoder((read,), "sigmoid", "sigmoid")({"cells": cells}, 0, 1.0)
+    assert found.scores.tolist() == [1.0]
+
+
 def test_huge_sizes_stay_finite() -> None:
     cells = np.full((1, 1, 1, 1, 6), 1000.0, np.float32)
     read = ReadHead(Grid("cells", "anchors-first", 1, 1, 32, 1, 6), ((50.0, 50.0),), "exponential")

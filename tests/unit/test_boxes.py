@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.boxes import Activation, BoxForm, best_classes, logit, sigmoid, softmax
 from framewire_server.vision import boxes
 from framewire_server.vision.boxes import Candidates, best, plausible, suppress
 
@@ -159,3 +159,27 @@ def test_a_box_that_is_no_number_decides_no_units(number: float) -> None:
     assert form.units.verdict is None
     form.corners(np.array([[0.1, 0.1, number, number], [0.1, 0.1, 0.5, 0.5]], np.float32))
     assert form.units.verdict == "norm"
+
+
+@given(
+    st.integers(0, 40),
+    st.integers(1, 9),
+    st.sampled_from([0.0, 0.001, 0.3, 0.9, 1.0]),
+    st.sampled_from(["none", "sigmoid", "softmax"]),
+    st.booleans(),
+)
+def test_best_classes_are_those_of_every_row_alone(
+    rows: int, classes: int, threshold: float, activation: Activation, by_class: bool
+) -> None:
+    scores = np.random.default_rng(rows * 10 + classes).normal(0, 2, (rows, classes + 4)).astype(np.float32)
+    scores[1::7, 4] = np.nan
+    whole = np.asfortranarray(scores) if by_class else scores
+    chosen, class_ids, found = best_classes(whole[:, 4:], threshold, activation)
+    least = logit(threshold) if activation == "sigmoid" else threshold
+    for place, row in enumerate(scores[:, 4:]):
+        values = softmax(row) if activation == "softmax" else row
+        assert (place in chosen) == bool(values.max() >= least)
+    assert class_ids.tolist() == [int(scores[row, 4:].argmax()) for row in chosen]
+    best = np.array([scores[row, 4 + n] for row, n in zip(chosen, class_ids, strict=True)], np.float32)
+    if activation != "softmax":
+        np.testing.assert_array_equal(found, sigmoid(best) if activation == "sigmoid" else best)

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from framewire_server.errors import ModelError
 from framewire_server.models import model_file_text, plain_yaml
-from framewire_server.models.model_file import ModelFile, json_schema
+from framewire_server.models.model_file import ModelFile
 from framewire_server.models.model_file_errors import MAY_BE
+from framewire_server.models.model_file_schema import json_schema
 from framewire_server.models.presets import PRESETS
 from framewire_server.models.recognition import recognise
+from framewire_server.models.registry import offered
 from framewire_server.models.spec import ModelSpec
 from tests.unit import onnx_models
 
@@ -110,12 +112,12 @@ WRONG = ("{a: {b: c}}", "[[[[1]]]]", "-1.5")
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    # scale_x_y may be any number, however odd
+    # these may be any number, however odd
     [
         (key, value)
         for key in KEYS
         for value in WRONG
-        if key != "schema" and (key, value) != ("scale_x_y", "-1.5")
+        if key != "schema" and not (key in ("scale_x_y", "mean", "std", "scale") and value == "-1.5")
     ],
 )
 def test_every_key_says_what_it_may_be(key: str, value: str) -> None:
@@ -135,9 +137,9 @@ def test_what_each_key_may_be_is_known() -> None:
          "`std`: is of pixels 0 to 255, not 0 to 1: multiply by 255, [58.395, 57.12, 57.375]"),
         ("scale: [0]", "`scale`: no number may be 0: it would make all pictures the same"),
         ("scale: [1]\nstd: [50]", "state scale or std, not both: std divides, scale multiplies"),
-        ("mean: [.nan]", "`mean`: must be a list of 1 or 3 numbers, not [nan]"),
-        ("mean: [true]", "`mean`: must be a list of 1 or 3 numbers, not [True]"),
-        ("mean: ['1']", "`mean`: must be a list of 1 or 3 numbers, not ['1']"),
+        ("mean: [.nan]", "`mean`: must be a number, or a list of 1 or 3 numbers, not [nan]"),
+        ("mean: [true]", "`mean`: must be a number, or a list of 1 or 3 numbers, not [True]"),
+        ("mean: ['1']", "`mean`: must be a number, or a list of 1 or 3 numbers, not ['1']"),
         ("anchors: [[10, 0]]",
          "`anchors`: must be a list of 1 to 64 pairs [width, height] of positive numbers, not [[10, 0]]"),
         ("anchors: [[1, 2]]\nmasks: [[1]]", "masks name anchor 1, but there are 1, from 0"),
@@ -363,7 +365,7 @@ def test_the_model_file_of_what_was_decided_decides_the_same(tmp_path: Path, kin
     place.write_text(text, encoding="utf-8")
     after = recognise(model)
     assert _facts(after) == _facts(before)
-    assert text.startswith("# yaml-language-server: $schema=model-file.schema.json\n")
+    assert "$schema" not in text, "there is no schema beside it yet"
     assert not after.doubts, "all is stated"
 
 
@@ -384,15 +386,59 @@ def test_the_keys_that_a_sentence_asks_for_are_told_from_plain_words(sentence: s
     assert model_file_text.keys_asked_for(sentence) == keys
 
 
-def test_the_model_file_of_a_refusal_lists_the_keys_that_it_asks_for() -> None:
-    reason = "cannot be told: state preset: yolo or tao-yolo, and box_units in the model file"
+def test_the_model_file_of_a_refusal_lists_the_keys_and_the_values_that_it_names() -> None:
+    reason = "its preset cannot be told: state preset: yolo or tao-yolo, and box_units in the model file"
     text = model_file_text.of_refusal(reason, ["ssd", "yolov8"])
-    assert ModelFile.parse(text, "x").stated() == {}
-    assert [line for line in text.splitlines() if line.endswith(":")] == ["# preset:", "# box_units:"]
-    assert "#   norm or net" in text.splitlines()
+    assert text is not None and ModelFile.parse(text, "x").stated() == {}
+    lines = text.splitlines()
+    assert [line for line in lines if line.endswith(":")] == ["# preset:", "# box_units:"]
+    assert lines[lines.index("# preset:") + 1] == "#   yolo, tao-yolo"
+    assert "#   norm or net" in lines
 
 
-def test_the_model_file_of_a_refusal_that_names_no_key_offers_family_and_preset() -> None:
-    text = model_file_text.of_refusal("its tensors are of no family", ["ssd", "yolov8"])
-    assert [line for line in text.splitlines() if line.endswith(":")] == ["# family:", "# preset:"]
-    assert "#   ssd, yolov8" in text.splitlines()
+def test_families_that_always_refuse_are_never_offered() -> None:
+    text = model_file_text.of_refusal("state family in the model file", offered())
+    assert text is not None and "ssd," in text and "yolov8," in text
+    assert not [name for name in ("grounding-dino", "other-tasks", "retinanet") if name in text]
+
+
+def test_the_example_of_a_refusal_is_its_model_file() -> None:
+    reason = "state what is so:\n    schema: 1\n    family: darknet\n    new_coords: false"
+    text = model_file_text.of_refusal(reason, ["darknet"])
+    assert text is not None
+    assert text.splitlines()[1:] == ["schema: 1", "# family: darknet", "# new_coords: false"]
+
+
+def test_a_refusal_that_asks_for_no_key_has_no_model_file() -> None:
+    assert model_file_text.of_refusal("its tensors are of no family", ["ssd", "yolov8"]) is None
+
+
+def test_a_bare_number_counts_for_all_channels() -> None:
+    stated = ModelFile.parse("schema: 1\nmean: 127\nstd: 255\n", "x")
+    assert stated.preprocessing() == {"mean": (127.0,), "scale": (1 / 255,)}
+
+
+def test_a_preset_that_is_close_to_one_gets_a_hint() -> None:
+    assert wrong("schema: 1\npreset: yolx") == "`preset`: there is no 'yolx'; is it `yolox`?"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("schema: 1\nlabels [a]\npad: 3\n", 2),
+        ("schema: 1\nmean: [1, 2\npad: 3\n", 2),
+        ("schema: 1\nversion: '7\npad: 3\n", 2),
+        ("schema: 1\npad: 3\n  mean: 1\n", 3),
+    ],
+)
+def test_broken_yaml_is_told_by_the_line_that_is_broken(text: str, line: int) -> None:
+    assert f"is not plain YAML: line {line}: " in wrong(text)
+
+
+def test_what_does_nothing_is_not_written(tmp_path: Path) -> None:
+    text = model_file_text.of_spec(recognise(onnx_models.yolov8(tmp_path / "n.onnx")))
+    lines = text.splitlines()
+    assert "std: 255" in lines and "pad: 114" in lines
+    assert not [line for line in lines if line.startswith(("mean:", "scale:"))]
+    text = model_file_text.of_spec(recognise(models(tmp_path)["normalising"]))
+    assert "pad" not in text and "resize: stretch" in text

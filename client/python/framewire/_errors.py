@@ -99,7 +99,9 @@ class MissingExtra(FramewireError):
     """A part of the SDK that is installed on demand."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an extra: pip install 'framewire[{extra}]'")
+        super().__init__(
+            f"{what} needs an extra: pip install 'framewire[{extra}]', or in a checkout pip install '.[{extra}]'"
+        )
 
 
 class Misuse(FramewireError):

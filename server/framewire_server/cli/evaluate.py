@@ -66,7 +66,7 @@ def evaluate(
         stderr=json_file == _STANDARD_OUTPUT, highlight=False, soft_wrap=True, markup=False, emoji=False
     )
     try:
-        models = [model] if against is None else [model, against]
+        models = [_located(each, server) for each in (model, against) if each is not None]
         check_models(models, server)
         _check_json(json_file)
         if data is not None:
@@ -83,6 +83,14 @@ def evaluate(
         sys.exit(f"framewire: {error}")
     if document.get("missing") or any(each["not_answered"] for each in document["models"]):
         raise typer.Exit(1)
+
+
+def _located(model: str, server: str | None) -> str:
+    """A model file instead of the folder that holds it; with a server a single word is a name, whatever lies here."""
+    from framewire_server.models.places import locate
+
+    path = Path(model)
+    return str(locate(path)) if path.is_dir() and (server is None or len(path.parts) > 1) else model
 
 
 def _accuracy(

@@ -27,5 +27,6 @@ def require(extra: str, command: str) -> None:
     missing = [name for name in _NEEDS[extra] if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(
-            f"`framewire {command}` needs an extra: pip install 'framewire[{extra}]' (missing: {', '.join(missing)})"
+            f"`framewire {command}` needs an extra: pip install 'framewire[{extra}]', or in a checkout "
+            f"pip install '.[{extra}]' (missing: {', '.join(missing)})"
         )

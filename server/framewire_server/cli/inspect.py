@@ -43,18 +43,13 @@ def inspect(
 def schema() -> None:
     """Print the JSON schema of model files, for editors."""
     require("server", "models schema")
-    from framewire_server.models.model_file import json_schema
+    from framewire_server.models.model_file_schema import json_schema
 
     typer.echo(json_schema(), nl=False)
 
 
 def _report(spec: ModelSpec) -> str:
     labels = ", ".join(spec.labels[:_MOST_LABELS]) + (", ..." if len(spec.labels) > _MOST_LABELS else "")
-    iou = (
-        "not needed: the model's boxes are final"
-        if spec.iou_threshold is None
-        else f"IoU {spec.iou_threshold:g}"
-    )
     lines = [
         f"{spec.path}",
         "",
@@ -63,9 +58,9 @@ def _report(spec: ModelSpec) -> str:
         f"family         {spec.family}",
         f"input          {spec.input_width}x{spec.input_height}",
         f"preprocessing  {spec.preprocessing}",
-        f"labels         {len(spec.labels)}: {labels}",
+        f"labels         {f'{len(spec.labels)}: {labels}' if labels else 'none'}",
         f"score          from {max(spec.score_threshold, spec.baked_score):g}",
-        f"suppression    {iou}",
+        f"suppression    {_suppression(spec)}",
         f"version        {spec.version}",
         "",
         "why",
@@ -83,24 +78,37 @@ def _report(spec: ModelSpec) -> str:
     return "\n".join(lines)
 
 
+def _suppression(spec: ModelSpec) -> str:
+    if spec.iou_threshold is not None:
+        return f"IoU {spec.iou_threshold:g}"
+    if spec.signature.stated.suppress is False:
+        return "none, as the model file states"
+    return "not needed: the model's boxes are final"
+
+
 def _refuse(file: Path, message: str, write: bool) -> None:
     """Says why a model cannot be served, shows its tensors, and which keys could help; ends the program."""
     from framewire_server.errors import OperatorError
     from framewire_server.models import model_file_text
     from framewire_server.models.places import locate, model_file_of
     from framewire_server.models.recognition import look
-    from framewire_server.models.registry import families
+    from framewire_server.models.registry import offered
 
     typer.echo(f"framewire: {message}", err=True)
     try:
-        path, table, known = locate(file), look(file).table(), [family.name for family in families()]
+        path, table, known = locate(file), look(file).table(), offered()
         has_model_file = model_file_of(path).is_file()
     except OperatorError:
         sys.exit(1)  # what hinders is said, and is not in the tensors
     if table not in message:
         typer.echo(table)
-    if not has_model_file:
-        _hand_over(path, model_file_text.of_refusal(message, known), write)
+    reason = message.removeprefix(f"{path}: ").replace(table, "")
+    text = None if has_model_file else model_file_text.of_refusal(reason, known)
+    if text is not None:
+        _hand_over(path, text, write)
+    elif write:
+        why = "there is one, and it stays as it is" if has_model_file else "nothing that it could state helps"
+        typer.echo(f"framewire: no model file is written: {why}", err=True)
     sys.exit(1)
 
 
@@ -120,4 +128,4 @@ def _hand_over(model: Path, text: str, write: bool) -> None:
         sys.exit(f"framewire: {place}: is there already, and stays as it is")
     except OSError as error:
         sys.exit(f"framewire: {place}: cannot be written: {error.strerror}")
-    typer.echo(f"\nwrote {place}; `framewire models schema > model-file.schema.json` beside it helps editors")
+    typer.echo(f"\nwrote {place}")

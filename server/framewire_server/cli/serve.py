@@ -110,8 +110,8 @@ async def _run(config: ServerConfig, until_stdin_closes: bool) -> None:
 def _stop(stop: asyncio.Event) -> None:
     if stop.is_set():  # asked twice: at once
         os._exit(_INTERRUPTED)
+    stop.set()  # first: nobody may be left to read what is said
     typer.echo("stopping: answering what was sent (Ctrl-C again to stop at once)", err=True)
-    stop.set()
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -134,12 +134,11 @@ def _print_ready(ready: Ready) -> None:
     _settle()
     for entry in ready.models:
         if entry.spec is None:
-            reason, _, _ = entry.failure.partition("\n")  # the log has all of it
-            typer.echo(f"model {entry.name}: FAILED: {reason}")
+            typer.echo(f"model {entry.name}: FAILED: {entry.failure}")
             continue
         spec = entry.spec
         typer.echo(
-            f"model {spec.name}: {spec.family}, {spec.input_width}x{spec.input_height}, {len(spec.labels)} labels, "
+            f"model {spec.name}: {spec.family}, {spec.input_width}x{spec.input_height}, {_labels(len(spec.labels))}, "
             f"{spec.preprocessing}, batch {entry.max_batch}, version {spec.version}"
         )
         for warning in spec.warnings:
@@ -149,3 +148,7 @@ def _print_ready(ready: Ready) -> None:
     # The last line, since other programs wait for it.
     typer.echo(f"listening on {ready.address}")
     sys.stdout.flush()
+
+
+def _labels(count: int) -> str:
+    return f"{count or 'no'} label{'s' * (count != 1)}"

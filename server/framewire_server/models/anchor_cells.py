@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import logit, sigmoid, softmax
+from framewire_server.models.boxes import around, logit, sigmoid, softmax
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs, Tensor
-from framewire_server.vision.boxes import Candidates
+from framewire_server.vision.boxes import Candidates, together
 
 Layout = Literal["channels-first", "channels-last", "anchors-first", "anchors-last"]
 """[N, a·n, h, w], [N, h, w, a·n], [N, a, h, w, n] or [N, h, w, a, n]: a anchors with n = 5+C numbers each."""
@@ -157,7 +157,7 @@ def corners(
         half = (2 * numbers[:, 2:]) ** 2 * anchors / 2
     else:
         half = np.exp(np.minimum(numbers[:, 2:], _LARGEST_EXPONENT)) * anchors / 2
-    return np.hstack([centre - half, centre + half]).astype(np.float32, copy=False)
+    return around(centre, half).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +173,13 @@ class CellDecoder:
     def __call__(self, outputs: Outputs, row: int, score_threshold: float) -> Candidates:
         """Reads one picture's candidates from `score_threshold` on."""
         found = [self._of_head(head, outputs[head.grid.output][row], score_threshold) for head in self.heads]
-        return Candidates(
-            np.concatenate([part.boxes for part in found]),
-            np.concatenate([part.scores for part in found]),
-            np.concatenate([part.class_ids for part in found]),
-        )
+        return together(found)
 
     def _of_head(self, head: Head, output: NDArray[np.generic], score_threshold: float) -> Candidates:
         cells = by_cell(output, head.grid.layout, len(head.anchors))
         least = score_threshold if self.score_activation == "none" else logit(score_threshold)
-        anchors, rows, columns = np.nonzero(cells[..., 4] >= least - _ROUNDING * abs(least))
+        least -= _ROUNDING * abs(least)
+        anchors, rows, columns = np.nonzero(cells[..., 4] >= least)
         numbers = cells[anchors, rows, columns].astype(np.float32)  # [n, 5+C]
         scores, class_ids = self._scores(numbers[:, 4:])
         sure = scores >= score_threshold

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from framewire_server.models.metadata import exported_batch
+import shlex
+
+from framewire_server.models.metadata import exported_batch, is_ultralytics
 from framewire_server.models.signature import Signature
 
 _FIXED = "its batch size is fixed to 1"
@@ -34,12 +36,15 @@ def hint(signature: Signature, stem: str) -> str | None:
         return None
     if signature.image.shape[0] != 1 and _is_paddle(signature):
         return _WITHOUT
-    suppresses = "NonMaxSuppression" in signature.operations
-    more = " batch=8" if suppresses else ""
-    return (
+    said = (
         f"{_FIXED if signature.image.shape[0] == 1 else _UNROLLED}, so an accelerator infers frames one by one; export "
-        f"it with a dynamic batch axis, for example: yolo export model={stem}.pt format=onnx dynamic=True{more}"
+        "it with a dynamic batch axis"
     )
+    if not is_ultralytics(signature.metadata):
+        return f"{said}, as torch.onnx.export(..., dynamic_axes=...) gives it"
+    more = " batch=8" if "NonMaxSuppression" in signature.operations else ""
+    checkpoint = shlex.quote(f"{stem}.pt")
+    return f"{said}, for example: yolo export model={checkpoint} format=onnx dynamic=True{more}"
 
 
 def _is_paddle(signature: Signature) -> bool:

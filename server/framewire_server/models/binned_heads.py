@@ -8,21 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from framewire_server.models.boxes import Activation, best_classes
 from framewire_server.models.distances import (
     SIDES,
     USUAL_BINS,
-    Activation,
-    best_classes,
     centres,
     corners,
     expected,
-    known_classes,
     level_cells,
-    together,
 )
+from framewire_server.models.heads import known_classes
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs, Tensor
-from framewire_server.vision.boxes import Candidates
+from framewire_server.vision.boxes import Candidates, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class BinnedDecoder:
         parts = []
         for level, centre in zip(self._levels, self._centres, strict=True):
             chosen, class_ids, scores = best_classes(
-                outputs[level.scores][row], self._activation, score_threshold
+                outputs[level.scores][row], score_threshold, self._activation
             )
             bins = outputs[level.distances][row][chosen].astype(np.float32)
             boxes = corners(centre[chosen], expected(bins) * np.float32(level.stride))

@@ -11,6 +11,8 @@ import enum
 import numpy as np
 from numpy.typing import NDArray
 
+from framewire_server.models.boxes import around
+
 Boxes = NDArray[np.float32]
 _LARGEST_POWER = np.float32(20)
 """Of e, for a box's growth: already far beyond any picture, and still far from overflow."""
@@ -65,8 +67,7 @@ def _grown(size: Boxes, powers: Boxes) -> Boxes:
 
 
 def _corners(centre: Boxes, size: Boxes) -> Boxes:
-    half = size / 2
-    return np.hstack([centre - half, centre + half])
+    return around(centre, size / 2)
 
 
 def _sorted(boxes: Boxes) -> Boxes:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from framewire_server.models.latch import Latch
+from framewire_server.models.signature import Signature
 
 Order = Literal["xyxy", "yxyx", "cxcywh", "xywh"]
 Units = Literal["norm", "net"]
+Activation = Literal["none", "sigmoid", "softmax"]
+"""What is still to be done to scores."""
 LARGEST_NORM = 2.0
 """A box with a larger coordinate is in pixels: a fraction may leave the picture, but not by as much."""
+_SURE = 17.3
+"""Beyond, the logistic function of a float32 is 1, which a threshold of 1 asks for."""
 
 
 def units_of(boxes: NDArray[np.generic]) -> Units | None:
@@ -50,11 +55,22 @@ class BoxForm:
         if self.order == "yxyx":
             found = found[:, [1, 0, 3, 2]]
         elif self.order == "cxcywh":
-            half = found[:, 2:] / 2
-            found = np.hstack([found[:, :2] - half, found[:, :2] + half])
+            found = around(found[:, :2], found[:, 2:] / 2)
         elif self.order == "xywh":
             found = np.hstack([found[:, :2], found[:, :2] + found[:, 2:]])
         return found * self._size if units == "norm" else found
+
+
+def form_of(signature: Signature, order: Order, units: Units | None) -> BoxForm:
+    """What the four numbers of a box mean: as the model file states, else as the family says."""
+    stated = signature.stated
+    return BoxForm.of(stated.box_format or order, stated.box_units or units, signature.input_size)
+
+
+def around(centre: NDArray[Any], half: NDArray[Any]) -> NDArray[np.float32]:
+    """Corners [n, 4] of boxes by their centres [n, 2] and half their sizes [n, 2]."""
+    corners: NDArray[np.float32] = np.hstack([centre - half, centre + half])
+    return corners
 
 
 def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -67,7 +83,7 @@ def logit(score: float) -> float:
     """The value whose logistic is `score`: thresholds are compared before the logistic is taken of all values."""
     if score <= 0.0:
         return -np.inf
-    return np.inf if score >= 1.0 else float(np.log(score / (1 - score)))
+    return _SURE if score >= 1.0 else min(float(np.log(score / (1 - score))), _SURE)
 
 
 def softmax(values: NDArray[np.float32], axis: int = -1) -> NDArray[np.float32]:
@@ -78,9 +94,27 @@ def softmax(values: NDArray[np.float32], axis: int = -1) -> NDArray[np.float32]:
 
 
 def best_classes(
-    scores: NDArray[np.float32], score_threshold: float
+    scores: NDArray[Any], score_threshold: float, activation: Activation = "none"
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Of scores [A, C]: the rows whose best class reaches the threshold, those classes, and their scores."""
-    best = scores.max(axis=1)
-    chosen = np.flatnonzero(best >= score_threshold)
-    return chosen, scores[chosen].argmax(axis=1), best[chosen]
+    """Of scores [A, C], raw ones with an `activation`: the rows whose best class reaches the threshold, those classes,
+    and their scores."""
+    if activation == "softmax":
+        scores = softmax(scores.astype(np.float32))
+    least = logit(score_threshold) if activation == "sigmoid" else score_threshold
+    # Where classes lie far apart in memory, to take the best of every row is faster.
+    rows = _rows_with(scores >= least) if scores.strides[1] < scores.strides[0] else None
+    best = scores.max(axis=1) if rows is None else scores[rows].max(axis=1)
+    reached = np.flatnonzero(best >= least)  # again: a row may hold what is no number
+    chosen = reached if rows is None else rows[reached]
+    found = best[reached].astype(np.float32, copy=False)
+    return chosen, scores[chosen].argmax(axis=1), sigmoid(found) if activation == "sigmoid" else found
+
+
+def _rows_with(hits: NDArray[np.bool_]) -> NDArray[np.intp] | None:
+    """Rows with a hit; None where there are so many that to take the best of every row is faster."""
+    places = np.flatnonzero(hits)
+    if len(places) > len(hits):
+        return None
+    rows = places // max(hits.shape[1], 1)
+    first: NDArray[np.intp] = rows[np.diff(rows, prepend=-1) > 0]
+    return first

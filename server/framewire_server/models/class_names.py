@@ -30,7 +30,7 @@ def choose(signature: Signature, match: Match) -> ClassNames:
     known, source = _known(signature, match)
     if not known:
         return _implied(count, background)
-    fitted = _fit(known, count, background)
+    fitted = _fit(known, count, background, _hint(signature, match))
     evidence = (f"labels come from {source}",) if source else ()
     return ClassNames(fitted.names, evidence, fitted.warnings)
 
@@ -44,7 +44,10 @@ def _known(signature: Signature, match: Match) -> tuple[tuple[str, ...], str | N
     for sidecar in signature.sidecars.values():
         if sidecar.labels:
             return sidecar.labels, (sidecar.labels_path or sidecar.path).name
-    return match.labels or labels.from_metadata(signature.metadata) or (), None
+    carried = labels.from_metadata(signature.metadata)
+    if carried and match.labels in (None, carried):
+        return carried, "the model's metadata"
+    return match.labels or (), None
 
 
 def _implied(count: int | None, background: bool) -> ClassNames:
@@ -57,8 +60,15 @@ def _implied(count: int | None, background: bool) -> ClassNames:
     return ClassNames(names, (), (f"no labels found: with {count} classes they are taken to be {kind}'s",))
 
 
-def _fit(known: tuple[str, ...], count: int | None, background: bool) -> ClassNames:
-    said = f"{len(known)} labels for {count} classes"
+def _hint(signature: Signature, match: Match) -> str:
+    """What one label too few may mean."""
+    if match.family == "rfdetr" and signature.stated.background is None:
+        return "RF-DETR's last column is the background: state background: last"
+    return "is a background line missing?"
+
+
+def _fit(known: tuple[str, ...], count: int | None, background: bool, too_few: str) -> ClassNames:
+    said = f"{_counted(len(known), 'label')} for {_counted(count or 0, 'class')}"
     if count == len(known):
         return ClassNames(known)
     spread = labels.between_cocos(known, count)
@@ -66,12 +76,19 @@ def _fit(known: tuple[str, ...], count: int | None, background: bool) -> ClassNa
         return ClassNames(spread, (), (f"{said}: taken to be COCO's, whose ids 1 to 90 name 80",))
     if background and not labels.is_background(known[0]) and count in (None, len(known) + 1):
         named = ("background", *known)
-        warning = f"{len(known)} labels without a background line: class 1 is taken to be {known[0]}"
+        warning = (
+            f"{_counted(len(known), 'label')} without a background line: class 1 is taken to be {known[0]}"
+        )
         return ClassNames(named, (), (warning,))
     if count is None:
         return ClassNames(known)
     if len(known) == count + 1 and labels.is_background(known[0]):
         return ClassNames(known[1:], (), (f"{said}: the first one is the background and is left out",))
     padded = (*known, *labels.numbered(count)[len(known) :])[:count]
-    hint = "is a background line missing?" if len(known) == count - 1 else _ASKS
+    hint = too_few if len(known) == count - 1 else _ASKS
     return ClassNames(padded, (), (f"{said}: {hint}",))
+
+
+def _counted(count: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{count} {noun if count == 1 else plural}"

@@ -7,16 +7,13 @@ network's input.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import logit, sigmoid, softmax
+from framewire_server.models.boxes import Activation, softmax
 from framewire_server.models.signature import Signature
-from framewire_server.vision.boxes import Candidates
 
-Activation = Literal["none", "sigmoid", "softmax"]
 SIDES = 4
 USUAL_BINS = 8
 """Bins of a distance with reg_max 7, as all published NanoDet and PicoDet have."""
@@ -51,28 +48,6 @@ def corners(centre: NDArray[np.float32], sides: NDArray[np.float32]) -> NDArray[
     return np.hstack([centre - sides[:, :2], centre + sides[:, 2:]])
 
 
-def best_classes(
-    scores: NDArray[np.generic], activation: Activation, score_threshold: float
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Of raw scores [A, C]: the rows whose best class reaches the threshold, those classes, and their scores."""
-    if activation == "softmax":
-        scores = softmax(scores.astype(np.float32))
-    best = scores.max(axis=1)
-    least = logit(score_threshold) if activation == "sigmoid" else score_threshold
-    chosen = np.flatnonzero(best >= least)
-    found = best[chosen].astype(np.float32)
-    return chosen, scores[chosen].argmax(axis=1), sigmoid(found) if activation == "sigmoid" else found
-
-
-def together(parts: Sequence[Candidates]) -> Candidates:
-    """The candidates of all levels as one."""
-    return Candidates(
-        np.concatenate([part.boxes for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.class_ids for part in parts]),
-    )
-
-
 def activation_of(signature: Signature, outputs: Sequence[str]) -> tuple[Activation, str]:
     """What is still to be done to the scores of these outputs, and why: stated, or seen by their values on a
     trial run."""
@@ -90,11 +65,3 @@ def are_fractions(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Which values lie in 0 to 1, as scores do that need nothing more."""
     numbers = values.astype(np.float32)
     return (numbers >= 0) & (numbers <= 1)
-
-
-def known_classes(signature: Signature) -> int | None:
-    """How many labels there are, be they stated or beside the model; None without any."""
-    stated = signature.stated.labels
-    beside = next((sidecar.labels for sidecar in signature.sidecars.values() if sidecar.labels), None)
-    names = (stated if isinstance(stated, tuple) else None) or signature.labels or beside
-    return len(names) if names else None

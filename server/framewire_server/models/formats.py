@@ -81,6 +81,8 @@ def sniff(path: Path) -> Format:
 
 def _kind(path: Path, head: bytes) -> str | None:
     suffix = path.suffix.lower()
+    if not head:
+        return None
     if head[:4] in _PLAN_TAGS or _ultralytics_plan(head, path.stat().st_size):
         return "old-plan" if _plan_version(head) else "tensorrt"
     if suffix in (".tlt", ".etlt"):  # before zip archives: newer .tlt files are such

@@ -6,11 +6,12 @@ names and in different types.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from framewire_server.models.anchor_cells import measured
 from framewire_server.models.boxes import BoxForm
 from framewire_server.models.labels import is_background
 from framewire_server.models.signature import Signature
@@ -31,6 +32,7 @@ _TENSORFLOW_ORDERS = {
 }
 """What TensorFlow 2's Identity, Identity_1 and so on are: the outputs of a saved model, sorted by name."""
 _INTEGERS = ("int32", "int64")
+_FEWEST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +67,30 @@ class FourOutputs:
 
 def find(signature: Signature) -> FourOutputs | None:
     """Tells the four outputs by their shapes and types, and by name where these leave a doubt; None when there are
-    no such four."""
+    no such four. Where a file leaves shapes out, the probe measures them."""
+    seen = _seen(signature)
     for naming, names in NAMES.items():
-        named = [signature.output(name) for name in names]
+        named = [seen.output(name) for name in names]
         tensors = [tensor for tensor in named if tensor is not None]
         if len(tensors) == 4:
             count, boxes, scores, classes = tensors
             four = FourOutputs(count, boxes, scores, classes, naming)
             return four if _fits(four) else None
-    return _by_tensorflows_order(signature) or _by_shape(signature)
+    return _by_tensorflows_order(seen) or _by_shape(signature)
+
+
+def _seen(signature: Signature) -> Signature:
+    """With the shapes of an answer where the file leaves out a rank or a box's four numbers, if it can be run."""
+    vague = [not tensor.shape or tensor.shape[2:] == (None,) for tensor in signature.outputs]
+    if len(vague) < _FEWEST or not any(vague) or signature.probe() is None:
+        return signature
+    outputs = tuple(
+        replace(tensor, shape=tensor.shape or (1,))
+        if is_vague
+        else declared  # an answer without axes is no list
+        for declared, tensor, is_vague in zip(signature.outputs, measured(signature), vague, strict=True)
+    )
+    return replace(signature, outputs=outputs)
 
 
 def _fits(four: FourOutputs) -> bool:

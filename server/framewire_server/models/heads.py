@@ -16,6 +16,8 @@ _FEWEST_COLUMNS = 5
 _FINAL_COLUMNS = 6
 """Of rows of a box, a score and a class."""
 _PROTOTYPES = 32
+_QUERIES = (100, 200, 300, 500, 900, 1000)
+"""Of transformers as they are published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,12 @@ def prototypes(signature: Signature) -> Tensor | None:
 
 
 def known_classes(signature: Signature) -> int | None:
-    """How many labels the model file, the metadata or a labels file name."""
+    """How many labels the model file, the metadata, a labels file or a sidecar name; None without any."""
     stated = signature.stated.labels
     names = (
         (stated if isinstance(stated, tuple) else None)
         or from_metadata(signature.metadata)
-        or signature.labels
+        or signature.known_labels
     )
     return len(names) if names else None
 
@@ -108,9 +110,13 @@ def _channels_first(signature: Signature, first: int | None, second: int | None)
         if as_first != as_last:
             return as_first
     grids = [_grid(signature, size) for size in (first, second)]
+    if not grids[0] and first in _QUERIES and second < first and signature.stated.family != "yolov8":
+        return False  # a small input may by chance have as many cells as queries have columns
     usual = [grid is not None and grid[0] == _USUAL for grid in grids]
     if usual[0] != usual[1]:
         return usual[1]
+    if grids[0] and not grids[1] and signature.stated.family != "yolov8":
+        return False
     if first == second:  # a tiny input; only who wrote it can tell
         return True if classes == first - 4 or signature.stated.family == "yolov8" else None
     return second > first

@@ -6,21 +6,48 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from framewire_server.errors import ModelError
 from framewire_server.models import labels, plain_yaml
-from framewire_server.models.model_file_errors import MAY_BE, explain
+from framewire_server.models.model_file_errors import did_you_mean, explain
 from framewire_server.models.presets import PRESETS
 from framewire_server.vision.geometry import Resize
 
 _MOST_BYTES = 1 << 20
 _MOST_CLASSES = 65_536
-_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PREPROCESSING = ("colour", "mean", "scale", "resize", "pad", "interpolation")
+
+
+def _as_tuple(value: object) -> object:
+    """A bare number counts for all channels."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value  # strict of what JSON no longer is
+
+
+def _numbers(count: int) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "prefixItems": [{"type": "number"}] * count,
+        "minItems": count,
+        "maxItems": count,
+    }
+
 
 Channels = Annotated[
     tuple[float] | tuple[float, float, float],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema({"anyOf": [{"type": "number"}, _numbers(1), _numbers(3)]}),
     Field(description="For all channels, or for each in the order of the tensor's channels."),
 ]
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -109,7 +136,7 @@ class ModelFile(BaseModel):
     @classmethod
     def _check_preset(cls, value: str | None) -> str | None:
         if value is not None and value not in PRESETS:
-            raise ValueError(f"must be {MAY_BE['preset']}, not {value!r}")
+            raise ValueError(f"there is no {value!r}; {did_you_mean(value, PRESETS)}")
         return value
 
     @field_validator("scale", "std")
@@ -208,28 +235,6 @@ class ModelFile(BaseModel):
         """One sentence on what is stated, if anything is."""
         keys = list(self.stated())
         return (f"the model file states {', '.join(keys)}",) if keys else ()
-
-
-def json_schema() -> str:
-    """The JSON schema of model files, for editors."""
-    schema = {"$schema": _SCHEMA_DIALECT} | ModelFile.model_json_schema(by_alias=True)
-    schema["title"] = "Framewire model file"
-    schema["required"] = ["schema"]
-    for described in schema["properties"].values():
-        _leave_out_null(described)
-    return json.dumps(schema, indent=2) + "\n"
-
-
-def _leave_out_null(described: dict[str, Any]) -> None:
-    """A key is stated or absent; `null` is only how its absence looks from here."""
-    described.pop("default", None)
-    if "enum" in described:
-        described["enum"] = [value for value in described["enum"] if value is not None]
-    kinds = [kind for kind in described.pop("anyOf", []) if kind != {"type": "null"}]
-    if len(kinds) == 1:
-        described.update(kinds[0] | {"description": described["description"]})
-    elif kinds:
-        described["anyOf"] = kinds
 
 
 def _read(path: Path) -> str:

@@ -12,7 +12,7 @@ from framewire_server.models.presets import PRESETS
 from framewire_server.vision.geometry import Resize
 
 _MOST_SHOWN = 60
-_NUMBERS = "a list of 1 or 3 numbers"
+_NUMBERS = "a number, or a list of 1 or 3 numbers"
 _FRACTION = "a number from 0 to 1"
 _FLAG = "true or false"
 
@@ -86,12 +86,15 @@ def _sentence(key: str, kind: str, message: str, content: Mapping[str, Any], kno
 
 
 def _unknown(key: str, known: tuple[str, ...]) -> str:
-    close = _OTHER_WORDS.get(key.lower()) or next(
-        iter(difflib.get_close_matches(key.lower(), known, 1)), None
-    )
-    return f"unknown key `{_cut(key)}`; " + (
-        f"is it `{close}`?" if close else f"known are {', '.join(known)}"
-    )
+    other = _OTHER_WORDS.get(key.lower())
+    return f"unknown key `{_cut(key)}`; " + (f"is it `{other}`?" if other else did_you_mean(key, known))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The known word that is closest to one that is not known; all of them where none is close."""
+    words = tuple(known)
+    close = difflib.get_close_matches(word.lower(), words, 1)
+    return f"is it `{close[0]}`?" if close else f"known are {', '.join(words)}"
 
 
 def _shortened(value: object) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 
 from framewire_server.models import labels
 from framewire_server.models.model_file_errors import MAY_BE
+from framewire_server.models.presets import PRESETS
 from framewire_server.models.spec import ModelSpec
+from framewire_server.vision.preprocessing import Preprocessing
 
-HINT = "# yaml-language-server: $schema=model-file.schema.json"
-"""Tells editors where the schema of model files lies that `framewire models schema` prints."""
 _WIDTH = 100
 _MOST_NUMBERS = 16
+_EXAMPLE = re.compile(r"^ {4}schema: 1\n((?: {4}.*(?:\n|$))+)", re.MULTILINE)
+_NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 _WORD = re.compile(r"\b[a-z_]+\b")
 _STATE = re.compile(r"\bstate\b", re.IGNORECASE)
 _DIRECTLY = re.compile(r"\bstate $", re.IGNORECASE)
@@ -26,7 +28,6 @@ _NO_PLAIN_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", 
 def of_spec(spec: ModelSpec) -> str:
     """The model file that states all that was decided, what it rests on, and what is in doubt."""
     lines = [
-        HINT,
         f"# {spec.path.name}: as Framewire serves it. Edit what is wrong; what you take out is decided anew.",
     ]
     lines += [_comment("in doubt: ", doubt) for doubt in spec.doubts]
@@ -41,19 +42,33 @@ def of_spec(spec: ModelSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def of_refusal(reason: str, families: Iterable[str]) -> str:
-    """A model file that states nothing yet and lists the keys that a refusal asks for, or else those that tell a
-    family and its pictures."""
+def of_refusal(reason: str, families: Iterable[str]) -> str | None:
+    """A model file that states nothing yet: the example that a refusal gives, or the keys that it asks for with the
+    values that it names. None when it asks for none, so that nothing that is stated helps."""
     asked = [key for key in MAY_BE if key in keys_asked_for(reason) and key != "schema"]
-    keys = asked or ["family", "preset"]
-    lines = [HINT, "# What is not known of this model: take the # away and choose.", "schema: 1"]
-    for key in keys:
-        may_be = ", ".join(sorted(families)) if key == "family" else MAY_BE[key]
+    if not asked:
+        return None
+    lines = ["# What is not known of this model: take the # away and choose.", "schema: 1"]
+    if example := _EXAMPLE.search(reason):
+        return "\n".join([*lines, *(f"# {line.strip()}" for line in example[1].splitlines())]) + "\n"
+    for key in asked:
         lines += [
             f"# {key}:",
-            *(f"#   {line}" for line in textwrap.wrap(may_be, _WIDTH, break_on_hyphens=False)),
+            *(
+                f"#   {line}"
+                for line in textwrap.wrap(_choice(key, reason, families), _WIDTH, break_on_hyphens=False)
+            ),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _choice(key: str, reason: str, families: Iterable[str]) -> str:
+    """What a key may be: of names those that the refusal itself gives, where it gives any."""
+    if key not in ("family", "preset"):
+        return MAY_BE[key]
+    known = tuple(families if key == "family" else PRESETS)
+    named = _NAME.findall(reason, reason.find(key))
+    return ", ".join(dict.fromkeys(name for name in named if name in known)) or ", ".join(sorted(known))
 
 
 def keys_asked_for(sentence: str) -> set[str]:
@@ -76,18 +91,12 @@ def keys_asked_for(sentence: str) -> set[str]:
 
 def _decided(spec: ModelSpec) -> dict[str, Any]:
     """Keys and values, in the order of the model file's keys."""
-    stated, pixels = spec.signature.stated, spec.preprocessing
-    decided: dict[str, Any] = stated.model_dump(mode="json", exclude_none=True, by_alias=True)
-    for key in ("schema", "preset", "std", "labels"):  # in the keys below
+    decided: dict[str, Any] = spec.signature.stated.model_dump(mode="json", exclude_none=True, by_alias=True)
+    for key in ("schema", "preset", "mean", "std", "scale", "pad", "labels"):  # in the keys below
         decided.pop(key, None)
     decided |= {
         "family": spec.family,
-        "colour": pixels.colour,
-        "mean": pixels.mean,
-        "scale": pixels.scale,
-        "resize": pixels.resize.value,
-        "pad": pixels.pad,
-        "interpolation": pixels.interpolation,
+        **_pixels(spec.preprocessing, spec.signature.stated.preprocessing()),
         "score_threshold": spec.score_threshold,
         "max_detections": spec.max_detections,
         "class_agnostic": spec.class_agnostic,
@@ -103,6 +112,29 @@ def _decided(spec: ModelSpec) -> dict[str, Any]:
     if spec.labels and not _are_numbered(spec.labels):
         decided["labels"] = spec.labels
     return {key: decided[key] for key in MAY_BE if key in decided}
+
+
+def _pixels(pixels: Preprocessing, stated: Iterable[str]) -> dict[str, Any]:
+    """What is done to a picture, as briefly as people write it; what does nothing is left out unless it was
+    stated."""
+    said: dict[str, Any] = {"colour": pixels.colour}
+    if any(pixels.mean) or "mean" in stated:
+        said["mean"] = _alike(pixels.mean)
+    divisors = tuple(float(f"{1 / value:.6g}") for value in pixels.scale)
+    if min(divisors) > 1 and tuple(1 / value for value in divisors) == pixels.scale:
+        said["std"] = _alike(divisors)
+    else:
+        said["scale"] = _alike(pixels.scale)
+    said["resize"] = pixels.resize.value
+    if pixels.resize.keeps_ratio:
+        said["pad"] = pixels.pad
+    return said | {"interpolation": pixels.interpolation}
+
+
+def _alike(values: tuple[float, ...]) -> float | int | tuple[float, ...]:
+    """One number where all are it, a whole one as people write it."""
+    whole = tuple(int(value) if value.is_integer() else value for value in values)
+    return whole[0] if len(set(whole)) == 1 else whole
 
 
 def _are_numbered(names: Sequence[str]) -> bool:

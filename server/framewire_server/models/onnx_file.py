@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 
 from framewire_server.errors import ModelError
 from framewire_server.models import labels
+from framewire_server.models.hidden_scores import hidden_below
 from framewire_server.models.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Tensor
@@ -51,7 +52,7 @@ def signature(model: onnx.ModelProto, path: Path) -> Signature:
         outputs=outputs,
         metadata=metadata,
         operations=frozenset(node.op_type for node in graph.node),
-        baked_score=_baked_score(graph),
+        baked_score=_baked_score(graph) or hidden_below(graph),
         labels=labels.read(beside) if beside else None,
     )
     image = found.image.name if found.image else None

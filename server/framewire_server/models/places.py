@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from framewire_server.errors import ModelError
+from framewire_server.models.model_file_errors import MAY_BE
 
 _SUFFIXES = (".onnx",)
 _ANONYMOUS = ("model", "inference")
+_OF_ANY = "model.yaml"
+_ANY_KEY = re.compile(rf"^(?:{'|'.join(MAY_BE)})\s*:".encode(), re.MULTILINE)
+_SCHEMA = re.compile(rb"^schema\s*:", re.MULTILINE)
+_MOST_BYTES = 1 << 16
 
 
 def models_in(folder: Path) -> list[Path]:
@@ -49,7 +55,7 @@ def name_of(model: Path, *, of_folder: bool) -> str:
 def model_file_of(model: Path) -> Path:
     """The model file of a model, whether or not it exists: NAME.yaml or, in a folder of just this model,
     model.yaml. Raises ModelError when there are both."""
-    own, of_folder = model.with_suffix(".yaml"), model.with_name("model.yaml")
+    own, of_folder = model.with_suffix(".yaml"), model.with_name(_OF_ANY)
     if own == of_folder or not of_folder.is_file() or models_in(model.parent) != [model]:
         return own
     if own.is_file():
@@ -57,3 +63,37 @@ def model_file_of(model: Path) -> Path:
             f"{model.parent}: {own.name} and {of_folder.name} both speak of {model.name}; leave one"
         )
     return of_folder
+
+
+def misnamed(model: Path) -> tuple[str, ...]:
+    """A sentence on each file that was meant for a model's model file, but is called otherwise, so that nobody reads
+    it."""
+    names = (f"{model.stem}.yml", f"{model.name}.yaml", f"{model.name}.yml")
+    meant = [name for name in names if _holds(model.with_name(name), _ANY_KEY)]
+    return tuple(f"{name} is not read; call it {model.stem}.yaml" for name in meant)
+
+
+def states_nothing(model: Path) -> tuple[str, ...]:
+    """A sentence on the model file of a model, if there is one, for when it states nothing."""
+    own = model_file_of(model)
+    return (f"{own.name} is there, but states nothing yet: edit it",) if own.is_file() else ()
+
+
+def orphans(folder: Path) -> list[Path]:
+    """Model files right in a folder whose model is not there."""
+    models = models_in(folder)
+    stems = {name for model in models for name in (model.stem, model.name)}
+    if len(models) == 1:
+        stems.add(Path(_OF_ANY).stem)
+    return [
+        path for path in sorted(folder.glob("*.yaml")) if path.stem not in stems and _holds(path, _SCHEMA)
+    ]
+
+
+def _holds(path: Path, key: re.Pattern[bytes]) -> bool:
+    """Whether a file has a key of model files; other tools put YAML beside models, too."""
+    try:
+        with path.open("rb") as file:
+            return bool(key.search(file.read(_MOST_BYTES)))
+    except OSError:
+        return False

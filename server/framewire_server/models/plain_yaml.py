@@ -38,7 +38,11 @@ def load(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark = error.problem_mark
+        if mark is None or not (error.context or "while parsing a block").startswith("while parsing a block"):
+            mark = (
+                error.context_mark or mark
+            )  # what is unfinished begins there; the problem shows a line later
         where = f"line {mark.line + 1}: " if mark else ""
         words = ", ".join(filter(None, (error.context, error.problem)))
         raise YamlError(where + " ".join(words.split())) from error

@@ -46,7 +46,7 @@ class HeadScores:
         reached = values >= least
         if self.background is not None and -reached.shape[1] <= self.background < reached.shape[1]:
             reached[:, self.background] = False
-        boxes, class_ids = np.nonzero(reached)
+        boxes, class_ids = np.divmod(np.flatnonzero(reached), reached.shape[1])
         scores = values[boxes, class_ids].astype(np.float32)
         if len(scores) > MAX_CANDIDATES:
             best = np.sort(np.argpartition(-scores, MAX_CANDIDATES)[:MAX_CANDIDATES])

@@ -17,12 +17,14 @@ from framewire_server.models.families.other_tasks import OtherTasks
 from framewire_server.models.families.plugin_nms import PluginNms
 from framewire_server.models.formats import sniff
 from framewire_server.models.model_file import ModelFile
+from framewire_server.models.model_file_errors import did_you_mean
 from framewire_server.models.model_file_text import keys_asked_for
-from framewire_server.models.places import locate, model_file_of, name_of
+from framewire_server.models.places import locate, misnamed, model_file_of, name_of, states_nothing
 from framewire_server.models.probe import Probe
-from framewire_server.models.registry import GROUP, families
+from framewire_server.models.registry import GROUP, families, offered
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Decoder, Family, Match, ModelSpec, Refusal
+from framewire_server.models.stated_keys import Watched
 from framewire_server.models.suppression_node import KEY
 from framewire_server.models.surgery import without_plugin
 from framewire_server.tensors import Outputs
@@ -32,6 +34,7 @@ T = TypeVar("T")
 _DEFAULT_MAX_DETECTIONS = 300
 _DEFAULT_IOU = 0.45
 _VERSION_CHARACTERS = 12
+_NO_IOU = "iou_threshold means nothing: the model's boxes are final unless suppress is true"
 
 
 def recognise(path: Path, name: str | None = None) -> ModelSpec:
@@ -57,12 +60,12 @@ def read(
     sniff(file)
     network, signature = _look(file, onnx_file.load(file), stated)
     try:
-        match = _match(signature)
+        match, unread = _match(signature)
         # A probe holds the network, and a spec lives as long as the server.
         asked = replace(signature, probe=lambda: None)
-        spec = _spec(file, name or name_of(file, of_folder=file != path), asked, match)
+        spec = _spec(file, name or name_of(file, of_folder=file != path), asked, match, unread)
     except ModelError as error:
-        raise ModelError(f"{file}: {error}") from error
+        raise ModelError(f"{file}: {error}{_of_files(file, signature, str(error))}") from error
     return spec, network
 
 
@@ -90,6 +93,14 @@ def _look(
     return network, signature
 
 
+def _of_files(path: Path, signature: Signature, refusal: str) -> str:
+    """What a refusal that asks for keys adds on files that state nothing."""
+    if not keys_asked_for(refusal.replace(signature.table(), "")):
+        return ""
+    notes = misnamed(path) if signature.stated.stated() else (*states_nothing(path), *misnamed(path))
+    return "".join(f"\n  {note}" for note in notes)
+
+
 def _without_plugin(path: Path, network: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return without_plugin(network)
@@ -97,13 +108,19 @@ def _without_plugin(path: Path, network: onnx.ModelProto) -> onnx.ModelProto:
         raise ModelError(f"{path}: {error}") from error
 
 
-def _match(signature: Signature) -> Match:
+def _match(signature: Signature) -> tuple[Match, tuple[str, ...]]:
+    """The best reading, and a warning for each key of the model file that its family did not look at."""
     known = {family.name: family for family in families()}
     stated = signature.stated.family
     if stated is not None and stated not in known:
-        raise ModelError(f"its model file states family {stated!r}; known are {', '.join(sorted(known))}")
+        raise ModelError(f"its model file states family {stated!r}; {did_you_mean(stated, offered())}")
     asked = _about_plugin(known, signature) or ([known[stated]] if stated else list(known.values()))
-    readings = [reading for family in asked if (reading := family.match(signature))]
+    seen = [(family, Watched.over(signature.stated)) for family in asked]
+    readings = [
+        (reading, watched)
+        for family, watched in seen
+        if (reading := family.match(replace(signature, stated=watched)))
+    ]
     if not readings and stated is not None:
         raise ModelError(
             f"its tensors are not those of family {stated!r}, as its model file states:\n{signature.table()}"
@@ -112,13 +129,13 @@ def _match(signature: Signature) -> Match:
         raise ModelError(
             "its tensors are of no family that Framewire knows:\n"
             + signature.table()
-            + f"\n  Known families: {', '.join(sorted(known))}. What to do: export the detector in one of these "
+            + f"\n  Known families: {', '.join(offered())}. What to do: export the detector in one of these "
             f"forms, or write a family (docs/families.md) and register it in the entry point group {GROUP}"
         )
-    best = min(readings, key=lambda reading: reading.row)
+    best, watched = min(readings, key=lambda found: found[0].row)
     if isinstance(best, Refusal):
         raise ModelError(f"{best.reason}\n{signature.table()}")
-    return best
+    return best, watched.unread(best.family)
 
 
 def _about_plugin(known: dict[str, Family], signature: Signature) -> list[Family]:
@@ -137,7 +154,7 @@ def _about_plugin(known: dict[str, Family], signature: Signature) -> list[Family
     return [known[name] for name in (OtherTasks.name, PluginNms.name)]
 
 
-def _spec(path: Path, name: str, signature: Signature, match: Match) -> ModelSpec:
+def _spec(path: Path, name: str, signature: Signature, match: Match, unread: tuple[str, ...]) -> ModelSpec:
     if signature.image is None or signature.input_size is None:
         raise ModelError(f"needs one input of rank 4, the picture, but has others:\n{signature.table()}")
     width, height = signature.input_size
@@ -149,10 +166,7 @@ def _spec(path: Path, name: str, signature: Signature, match: Match) -> ModelSpe
     if hint := batches.hint(signature, path.stem):
         warnings = (*warnings, hint)
     if stated.iou_threshold is not None and _iou_threshold(stated, match) is None:
-        warnings = (
-            *warnings,
-            "iou_threshold means nothing: the model's boxes are final unless suppress is true",
-        )
+        warnings = (*warnings, _NO_IOU)
     return ModelSpec(
         name=name,
         version=stated.version or _digest(path),
@@ -173,7 +187,7 @@ def _spec(path: Path, name: str, signature: Signature, match: Match) -> ModelSpe
         extra_inputs=fill(signature),
         evidence=(*match.evidence, *said, *evidence, *names.evidence, *stated.evidence()),
         doubts=tuple(doubt for doubt in match.doubts if not _settles(stated, doubt)),
-        warnings=(*names.warnings, *warnings),
+        warnings=(*misnamed(path), *unread, *names.warnings, *warnings),
         latches=match.latches,
     )
 

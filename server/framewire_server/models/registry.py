@@ -10,12 +10,16 @@ from typing import Any
 
 from framewire_server.errors import ModelError
 from framewire_server.models.families import FAMILIES
+from framewire_server.models.families.grounding_dino import GroundingDino
+from framewire_server.models.families.other_tasks import OtherTasks
+from framewire_server.models.families.retinanet import RetinaNet
 from framewire_server.models.latch import Latch
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Family, Match, Refusal
 from framewire_server.vision.preprocessing import Preprocessing
 
 GROUP = "framewire.families"
+_NEVER_SERVED = (OtherTasks.name, GroundingDino.name, RetinaNet.name)
 
 
 def families() -> list[Family]:
@@ -29,6 +33,11 @@ def families() -> list[Family]:
             )
         known[family.name] = family
     return list(known.values())
+
+
+def offered() -> list[str]:
+    """Names of the families to choose from: all but those that are known only to be refused."""
+    return sorted(family.name for family in families() if family.name not in _NEVER_SERVED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import BoxForm, Order, Units, best_classes, sigmoid, softmax
+from framewire_server.models.boxes import BoxForm, best_classes, sigmoid, softmax
 from framewire_server.models.heads import Head
-from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs
 from framewire_server.vision.boxes import Candidates
 
 Boxes = Callable[[NDArray[np.generic], NDArray[np.intp]], NDArray[np.float32]]
 """From four numbers an anchor [n, 4] and the anchors' places [n] to corners in pixels of the network's input."""
-
-
-def form_of(signature: Signature, order: Order, units: Units | None) -> BoxForm:
-    """What the four numbers of a box mean: as the model file states, else as the family says."""
-    stated = signature.stated
-    return BoxForm.of(stated.box_format or order, stated.box_units or units, signature.input_size)
 
 
 class ClassRows:
@@ -42,14 +35,15 @@ class ClassRows:
         """The candidates of one row of the batch: the best class of every anchor that reaches the threshold."""
         found = outputs[self._output][row]
         rows = found.T if self._channels_first else found  # [A, columns]
-        if self._objectness:
-            sure = self._activate(rows[:, 4:5].astype(np.float32, copy=False))[:, 0]
+        sure = self._activate(rows[:, 4:5].astype(np.float32, copy=False))[:, 0] if self._objectness else None
+        if sure is not None and (sure != 1).any():
             worthy = np.flatnonzero(sure >= score_threshold)  # no class makes the product larger
             scores = self._activate(rows[worthy, 5:].astype(np.float32)) * sure[worthy, None]
             chosen, class_ids, best = best_classes(scores, score_threshold)
             chosen = worthy[chosen]
         else:
-            scores = self._activate(rows[:, 4:].astype(np.float32, copy=False))
+            first = 4 if sure is None else 5  # YOLOv6 is sure of all anchors
+            scores = self._activate(rows[:, first:].astype(np.float32, copy=False))
             chosen, class_ids, best = best_classes(scores, score_threshold)
         return Candidates(self._boxes(rows[chosen, :4], chosen), best, class_ids)
 

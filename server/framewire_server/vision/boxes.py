@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -32,6 +33,15 @@ class Candidates:
     def pick(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Candidates:
         """Keeps the chosen ones: a mask [n] or indices [m]."""
         return Candidates(self.boxes[chosen], self.scores[chosen], self.class_ids[chosen])
+
+
+def together(parts: Sequence[Candidates]) -> Candidates:
+    """The candidates of all parts as one."""
+    return Candidates(
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.class_ids for part in parts]),
+    )
 
 
 def plausible(candidates: Candidates) -> Candidates:

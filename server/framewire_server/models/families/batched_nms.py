@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framewire_server.models.boxes import BoxForm, Order
+from framewire_server.models.boxes import Order, form_of
 from framewire_server.models.four_outputs import FourOutputs, FourOutputsDecoder, background_line, find
 from framewire_server.models.presets import EFFICIENTDET, RAW, TAO_YOLO, YOLO
 from framewire_server.models.signature import Signature
@@ -71,8 +71,7 @@ class BatchedNms:
                 "they are. State in its model file `preset: tao-yolo` (TAO YOLOv3, YOLOv4: BGR minus a mean) or "
                 "`preset: yolo` (YOLOv5, YOLOv6: RGB / 255)",
             )
-        stated = signature.stated
-        form = BoxForm.of(stated.box_format or origin.order, stated.box_units, signature.input_size)
+        form = form_of(signature, origin.order, None)
         return Match(
             family=self.name,
             row=_ROW,

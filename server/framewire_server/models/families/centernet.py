@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import logit, sigmoid
+from framewire_server.models.boxes import around, logit, sigmoid
 from framewire_server.models.distances import are_fractions
 from framewire_server.models.presets import CENTERNET
 from framewire_server.models.signature import Signature
@@ -126,7 +126,7 @@ class _Decoder:
         places = np.stack([columns, rows], axis=1).astype(np.float32)
         centre = places + outputs[self._offsets][row][:, rows, columns].T.astype(np.float32)
         half = outputs[self._sizes][row][:, rows, columns].T.astype(np.float32) / 2
-        boxes = np.hstack([centre - half, centre + half]) * np.float32(_STRIDE)
+        boxes = around(centre, half) * np.float32(_STRIDE)
         return best(Candidates(boxes, scores, class_ids), _MOST)
 
 
@@ -134,7 +134,8 @@ def _peaks(
     heat: NDArray[np.float32], least: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Class, row and column of values from `least` on that no neighbour of the eight exceeds."""
-    class_ids, rows, columns = np.nonzero(heat >= least)
+    # Several times faster than nonzero on three axes.
+    class_ids, rows, columns = np.unravel_index(np.flatnonzero(heat >= least), heat.shape)
     values = heat[class_ids, rows, columns]
     _, height, width = heat.shape
     keep = np.ones(len(values), bool)

@@ -102,7 +102,8 @@ class Darknet:
             preprocessing=DARKNET_LETTERBOX if reading.letter_box else UNIT_STRETCH,
             decoder=CellDecoder(
                 tuple(map(_head, found, reading.layers)),
-                box_activation="none" if new else "sigmoid",
+                # Who states that scores are raw says it of the whole head.
+                box_activation="none" if new and stated.score_activation in (None, "none") else "sigmoid",
                 score_activation=stated.score_activation or activation,
             ),
             classes=classes,

@@ -3,10 +3,11 @@ row for every anchor. Row 29 of the decision table."""
 
 from __future__ import annotations
 
+from framewire_server.models.boxes import form_of
 from framewire_server.models.labels import from_metadata
 from framewire_server.models.presets import YOLO, YOLOX
 from framewire_server.models.readings import read
-from framewire_server.models.rows import ScoreAndClass, form_of
+from framewire_server.models.rows import ScoreAndClass
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from framewire_server.models.distances import corners
 from framewire_server.models.presets import UNIT_STRETCH
 from framewire_server.models.signature import Signature
-from framewire_server.models.spec import Match
+from framewire_server.models.spec import Match, Refusal
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
 
@@ -23,7 +24,7 @@ class DetectNetV2:
 
     name = "detectnet-v2"
 
-    def match(self, signature: Signature) -> Match | None:
+    def match(self, signature: Signature) -> Match | Refusal | None:
         """Row 8: see the module."""
         grids = _grids(signature)
         if grids is None or signature.input_size is None:
@@ -33,9 +34,11 @@ class DetectNetV2:
         columns, rows = coverage.shape[3], coverage.shape[2]
         assert columns and rows  # _grids saw them
         named = "cov" in coverage.name.lower() and "box" in boxes.name.lower()
-        doubts: tuple[str, ...] = () if named else (_BY_SHAPE_ALONE,)
+        if not named and signature.stated.family != self.name:
+            return Refusal(self.name, 8, _BY_SHAPE_ALONE)
+        doubts: tuple[str, ...] = ()
         if signature.stated.strides is None and (width % columns or height % rows):
-            doubts += (
+            doubts = (
                 f"the input of {width}x{height} is no multiple of the grid of {columns}x{rows}: the stride is "
                 "rounded up; if it is another, state strides: [pixels]",
             )
@@ -58,8 +61,9 @@ class DetectNetV2:
 
 
 _BY_SHAPE_ALONE = (
-    "taken for DetectNet_v2 by the shapes of its outputs alone, so RGB / 255, stretched, and offsets in units of 35 "
-    "pixels; if only the preprocessing is another, state preset"
+    "its outputs have the shapes of DetectNet_v2's coverages and boxes, but not their names, and other networks have "
+    "such grids, too: state family: detectnet-v2 in the model file if it is one (RGB / 255, stretched, offsets in "
+    "units of 35 pixels)"
 )
 
 
@@ -88,10 +92,12 @@ class _Decoder:
 
     def __call__(self, outputs: Outputs, row: int, score_threshold: float) -> Candidates:
         coverage: NDArray[np.float32] = outputs[self._coverage][row].astype(np.float32, copy=False)
-        class_ids, rows, columns = np.nonzero(coverage >= score_threshold)  # [C, h, w]
+        # Several times faster than nonzero on three axes.
+        reached = np.flatnonzero(coverage >= score_threshold)
+        class_ids, rows, columns = np.unravel_index(reached, coverage.shape)  # [C, h, w]
         grid = outputs[self._boxes][row]
         offsets = grid.reshape(-1, 4, *grid.shape[1:])[class_ids, :, rows, columns].astype(np.float32)
         centres = np.stack([columns, rows], axis=1).astype(np.float32) * self._stride + np.float32(_CENTRE)
         reach = offsets * np.float32(_BOX_NORM)
-        boxes = np.hstack([centres - reach[:, :2], centres + reach[:, 2:]])
+        boxes = corners(centres, reach)
         return Candidates(np.clip(boxes, 0, self._size), coverage[class_ids, rows, columns], class_ids)

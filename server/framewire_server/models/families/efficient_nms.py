@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framewire_server.models.boxes import BoxForm, Order
+from framewire_server.models.boxes import Order, form_of
 from framewire_server.models.four_outputs import FourOutputs, FourOutputsDecoder, background_line, find
 from framewire_server.models.presets import EFFICIENTDET, RAW, YOLO, YOLOX
 from framewire_server.models.signature import Signature
@@ -77,8 +77,7 @@ class EfficientNms:
                 f"its outputs {four} are boxes after suppression, but nothing says how pictures are prepared nor in "
                 f"which order a box's numbers come. {_HOW_TO_STATE}",
             )
-        stated = signature.stated
-        form = BoxForm.of(stated.box_format or origin.order, stated.box_units, signature.input_size)
+        form = form_of(signature, origin.order, None)
         return Match(
             family=self.name,
             row=_ROW,

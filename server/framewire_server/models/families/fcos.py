@@ -13,19 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import sigmoid
+from framewire_server.models.boxes import best_classes, sigmoid
 from framewire_server.models.distances import (
     SIDES,
-    best_classes,
     centres,
     corners,
     level_cells,
-    together,
 )
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
 from framewire_server.tensors import Outputs, Tensor
-from framewire_server.vision.boxes import Candidates
+from framewire_server.vision.boxes import Candidates, together
 from framewire_server.vision.geometry import Resize
 from framewire_server.vision.preprocessing import Preprocessing
 
@@ -147,7 +145,7 @@ class _Decoder:
         logits = outputs[level.logits][row].reshape(level.classes, -1).T  # [cells, C]
         # Centerness is at most 1, so the score alone must reach the threshold's square.
         least = score_threshold if level.centerness is None else score_threshold**2
-        chosen, class_ids, scores = best_classes(logits, "sigmoid", least)
+        chosen, class_ids, scores = best_classes(logits, least, "sigmoid")
         if level.centerness is not None:
             centerness = outputs[level.centerness][row].reshape(-1)[chosen].astype(np.float32)
             scores = np.sqrt(scores * sigmoid(centerness))

@@ -13,11 +13,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import BoxForm, Units
+from framewire_server.models.anchor_cells import measured
+from framewire_server.models.boxes import BoxForm, Units, form_of
 from framewire_server.models.labels import from_metadata
 from framewire_server.models.latch import Latch
 from framewire_server.models.presets import SEED, YOLO, YOLO_NAS
-from framewire_server.models.rows import form_of
 from framewire_server.models.signature import Signature, plain_name
 from framewire_server.models.spec import Match, Refusal
 from framewire_server.tensors import Outputs, Tensor
@@ -54,7 +54,7 @@ class FlatRows:
         rows = signature.outputs[0]
         if len(signature.outputs) != 1 or len(rows.shape) != 2:
             return self._refuse() if signature.stated.family == self.name else None
-        columns = _named(rows) or _of_seven(rows)
+        columns = _named(signature, rows) or _of_seven(rows)
         if columns is None:
             return self._refuse() if signature.stated.family == self.name else None
         form = form_of(signature, "xyxy", columns.units)
@@ -80,7 +80,7 @@ class FlatRows:
         )
 
 
-def _named(rows: Tensor) -> _Columns | None:
+def _named(signature: Signature, rows: Tensor) -> _Columns | None:
     """Row 13: the name lists the columns; what follows the known ones is of no interest."""
     at: dict[str, int] = {}
     place = 0
@@ -90,6 +90,9 @@ def _named(rows: Tensor) -> _Columns | None:
         at[part] = place
         place += _WIDTHS[part]
     if at.keys() != _WIDTHS.keys() or at["batchno"] != 0:
+        return None
+    (seen,) = (rows,) if rows.shape[1] else measured(signature)
+    if len(seen.shape) != 2 or (seen.shape[1] or place) < place:
         return None
     return _Columns(
         13,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.boxes import BoxForm, form_of
 from framewire_server.models.presets import DARKNET_LETTERBOX
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
@@ -37,7 +37,7 @@ class KerasYoloV3:
             reason = "its model file states family keras-yolov3, which has boxes, scores and integer indices [k, 3]"
             return Refusal(self.name, _ROW, f"{reason}; these are others") if is_asked else None
         boxes, scores, indices = trio
-        form = BoxForm.of(stated.box_format or "yxyx", stated.box_units or "net", signature.input_size)
+        form = form_of(signature, "yxyx", "net")
         doubts: tuple[str, ...] = ()
         if signature.open_size is not None and stated.input_size is None:
             width, height = signature.open_size

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.boxes import BoxForm, form_of
 from framewire_server.models.families.triples import is_float
 from framewire_server.models.presets import RTMDET
 from framewire_server.models.signature import Signature
@@ -35,10 +35,9 @@ class MmDeploy:
         if heads is None:
             return None
         dets, labels = heads
-        stated = signature.stated
         if not signature.tells_pixels:
             return Refusal(self.name, 7, _MUST_STATE.format(dets=dets.name, labels=labels.name))
-        form = BoxForm.of(stated.box_format or "xyxy", stated.box_units or "net", signature.input_size)
+        form = form_of(signature, "xyxy", "net")
         return Match(
             family=self.name,
             row=7,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import BoxForm, best_classes
+from framewire_server.models.boxes import BoxForm, best_classes, form_of
 from framewire_server.models.presets import UNIT_STRETCH
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Decoder, Match, Refusal
@@ -107,9 +107,7 @@ def _doubts(signature: Signature, unknown: tuple[str, ...]) -> tuple[str, ...]:
 
 def _form(signature: Signature) -> _Form | str | None:
     """How boxes come out; a text says why they cannot be read."""
-    boxes = BoxForm.of(
-        signature.stated.box_format or "xyxy", signature.stated.box_units or "net", signature.input_size
-    )
+    boxes = form_of(signature, "xyxy", "net")
     return _rows(signature, boxes) or _pair(signature, boxes) or _joined(signature, boxes)
 
 

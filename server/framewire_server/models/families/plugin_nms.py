@@ -17,6 +17,7 @@ from framewire_server.models.box_codes import SsdCode
 from framewire_server.models.boxes import BoxForm, Units
 from framewire_server.models.families.plugin_origins import Origin, of_batched, of_efficient, of_ssd
 from framewire_server.models.plugin_heads import Activation, Decode, HeadDecoder, HeadScores
+from framewire_server.models.plugin_shapes import wrong_pair, wrong_ssd
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
 from framewire_server.models.suppression_node import (
@@ -88,7 +89,7 @@ class _Reading:
             return self._refusal(f"{node.kind} needs locations, confidences, prior boxes and numClasses")
         if code not in set(SsdCode):
             return self._refusal(f"{node.kind} states codeType {code}; known are 0 to 3")
-        if wrong := self._wrong_sizes(classes):
+        if wrong := wrong_ssd(self.signature, node.kind, classes):
             return self._refusal(wrong)
         form = BoxForm.of("xyxy", "norm", self.signature.input_size)
         scores = HeadScores(CONFIDENCES, classes, *self._scoring("confSigmoid", "backgroundLabelId"))
@@ -105,6 +106,8 @@ class _Reading:
         origin = of_batched(self.signature, node)
         if not self._has(BOXES, SCORES):
             return self._refusal(f"{node.kind} needs boxes and scores")
+        if wrong := wrong_pair(self.signature, node.kind):
+            return self._refusal(wrong)
         units = _batched_units(node)
         form = self._form(origin, units)
         if isinstance(form, Refusal):
@@ -122,6 +125,8 @@ class _Reading:
         fused = self._has(ANCHORS)
         if not self._has(BOXES, SCORES):
             return self._refusal(f"{node.kind} needs boxes and scores")
+        if wrong := wrong_pair(self.signature, node.kind):
+            return self._refusal(wrong)
         if coding not in (0, 1):
             return self._refusal(f"{node.kind} states box_coding {coding}; known are 0 and 1")
         origin = of_efficient(self.signature, node, fused=fused)
@@ -197,23 +202,6 @@ class _Reading:
         places: dict[str | None, int | None] = {"first": 0, "last": -1, "none": None}
         place = places.get(stated.background, column if column >= 0 else None)
         return stated.score_activation or baked, place
-
-    def _wrong_sizes(self, classes: int) -> str | None:
-        """What does not fit, as far as the sizes are known: inputOrder or numClasses may be wrong."""
-        priors, confidences = self.signature.output(PRIORS), self.signature.output(CONFIDENCES)
-        assert priors and confidences  # ssd saw them
-        held, wanted = _per_picture(confidences.shape), _per_picture(priors.shape)
-        if held is None or wanted is None or held * 8 == wanted * classes:
-            return None
-        return (
-            f"{self.node.kind} has {wanted // 8} prior boxes and {classes} classes, but {held} scores: numClasses or "
-            "inputOrder is wrong"
-        )
-
-
-def _per_picture(shape: tuple[int | None, ...]) -> int | None:
-    sides = [side for side in shape[1:] if side is not None]
-    return int(np.prod(sides)) if sides and len(sides) == len(shape) - 1 else None
 
 
 def _columns(signature: Signature) -> int | None:

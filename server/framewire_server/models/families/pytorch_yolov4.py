@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framewire_server.models.boxes import BoxForm, best_classes
+from framewire_server.models.boxes import BoxForm, best_classes, form_of
 from framewire_server.models.labels import from_metadata
 from framewire_server.models.presets import UNIT_STRETCH
 from framewire_server.models.signature import Signature
@@ -37,7 +37,7 @@ class PytorchYoloV4:
             is_asked = stated.family == self.name
             return Refusal(self.name, _ROW, f"{reason}; these are others") if is_asked else None
         boxes, confs = pair
-        form = BoxForm.of(stated.box_format or "xyxy", stated.box_units or "norm", signature.input_size)
+        form = form_of(signature, "xyxy", "norm")
         return Match(
             family=self.name,
             row=_ROW,

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import BoxForm, logit, sigmoid, softmax
+from framewire_server.models.boxes import form_of, logit, sigmoid, softmax
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
@@ -42,10 +42,7 @@ class QueryDecoder:
         self._activation = activation
         self._first = 1 if background == "first" else 0
         self._stop = -1 if background == "last" else None
-        stated = signature.stated
-        self._form = BoxForm.of(
-            stated.box_format or "cxcywh", stated.box_units or "norm", signature.input_size
-        )
+        self._form = form_of(signature, "cxcywh", "norm")
 
     def __call__(self, outputs: Outputs, row: int, score_threshold: float) -> Candidates:
         """See Decoder."""

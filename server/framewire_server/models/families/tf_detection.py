@@ -6,7 +6,7 @@ graph resizes and normalises. Row 9 of the decision table. Suppression is inside
 
 from __future__ import annotations
 
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.boxes import form_of
 from framewire_server.models.four_outputs import FourOutputs, FourOutputsDecoder, find
 from framewire_server.models.presets import RAW
 from framewire_server.models.signature import Signature
@@ -24,8 +24,7 @@ class TfDetection:
         four = find(signature)
         if four is None or not _is_tensorflows(signature, four):
             return None
-        stated = signature.stated
-        form = BoxForm.of(stated.box_format or "yxyx", stated.box_units or "norm", signature.input_size)
+        form = form_of(signature, "yxyx", "norm")
         return Match(
             family=self.name,
             row=9,

@@ -7,7 +7,7 @@ MaskRCNN of the ONNX zoo have the same form but want other pixels.
 
 from __future__ import annotations
 
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.boxes import form_of
 from framewire_server.models.families.triples import ONE_BASED_COCO, Triple, TripleDecoder
 from framewire_server.models.presets import TORCHVISION, ZOO_RCNN
 from framewire_server.models.signature import Signature
@@ -40,7 +40,7 @@ class Torchvision:
                 "state input_size: [1056, 800] or other such sides",
             )
         stated = signature.stated
-        form = BoxForm.of(stated.box_format or "xyxy", stated.box_units or "net", signature.input_size)
+        form = form_of(signature, "xyxy", "net")
         return Match(
             family=self.name,
             row=27,

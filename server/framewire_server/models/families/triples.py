@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.boxes import BoxForm, form_of
 from framewire_server.models.labels import COCO
 from framewire_server.models.presets import IMAGENET_STRETCH, UNIT_STRETCH
 from framewire_server.models.signature import Signature
@@ -93,7 +93,7 @@ class Triples:
         if not signature.tells_pixels:
             return Refusal(self.name, 27, _MUST_STATE.format(names=triple.names))
         stated = signature.stated
-        form = BoxForm.of(stated.box_format or "xyxy", stated.box_units, signature.input_size)
+        form = form_of(signature, "xyxy", None)
         return Match(
             family=self.name,
             row=27,
@@ -112,7 +112,7 @@ class Triples:
 
     def _zoo_ssd(self, signature: Signature, triple: Triple) -> Match:
         stated = signature.stated
-        form = BoxForm.of(stated.box_format or "xyxy", stated.box_units or "norm", signature.input_size)
+        form = form_of(signature, "xyxy", "norm")
         return Match(
             family=self.name,
             row=27,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.boxes import BoxForm, form_of
 from framewire_server.models.presets import UNIT_STRETCH
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
@@ -45,7 +45,7 @@ class YoloLayer:
             is_asked = stated.family == self.name
             return Refusal(self.name, _ROW, f"{reason}; these are others") if is_asked else None
         strides = ", ".join(str(stride) for stride in found)
-        form = BoxForm.of(stated.box_format or "xywh", stated.box_units or "norm", signature.input_size)
+        form = form_of(signature, "xywh", "norm")
         doubts: tuple[str, ...] = ()
         if not signature.tells_pixels:
             doubts = (

@@ -6,7 +6,7 @@ Boxes are left, top, right, bottom in pixels of the network's input, count and c
 
 from __future__ import annotations
 
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.boxes import form_of
 from framewire_server.models.four_outputs import FourOutputsDecoder, background_line, find
 from framewire_server.models.presets import YOLO_NAS
 from framewire_server.models.signature import Signature
@@ -33,8 +33,7 @@ class YoloNas:
         if four is None or four.naming != "pred":
             return None
         inside = signature.settles_values
-        stated = signature.stated
-        form = BoxForm.of(stated.box_format or "xyxy", stated.box_units or "net", signature.input_size)
+        form = form_of(signature, "xyxy", "net")
         return Match(
             family=self.name,
             row=12,

@@ -77,7 +77,7 @@ def _doubts(signature: Signature, head: Head) -> tuple[str, ...]:
         )
     if is_ultralytics(signature.metadata):
         return ()
-    doubts = (
+    doubts: tuple[str, ...] = (
         "the network is taken to be YOLOv5 or YOLOv7, whose pictures are letterboxed; decoded Darknet networks have "
         "the same output: state preset: unit-stretch if pictures were stretched",
     )

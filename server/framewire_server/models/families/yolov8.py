@@ -7,14 +7,21 @@ transposed heads [B, A, 4+C] of row 31.
 from __future__ import annotations
 
 from framewire_server.models.answers import are_scores, values_of
+from framewire_server.models.boxes import form_of
 from framewire_server.models.heads import Head, known_classes, prototypes
 from framewire_server.models.labels import from_metadata
 from framewire_server.models.metadata import is_ultralytics
 from framewire_server.models.presets import YOLO
 from framewire_server.models.readings import read
-from framewire_server.models.rows import ClassRows, Formed, form_of
+from framewire_server.models.rows import ClassRows, Formed
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+
+_POSE_COLUMNS = 4 + 1 + 17 * 3
+_POSE = (
+    f"{_POSE_COLUMNS} columns are taken for a box and {_POSE_COLUMNS - 4} classes, but a pose model of one class has "
+    "as many, 4 + 1 + 17 x 3: if it is one, export a detector; if not, state labels"
+)
 
 
 class YoloV8:
@@ -43,8 +50,6 @@ class YoloV8:
         ]
         if head.is_second:
             evidence.append("of two equal outputs the second is the network's own, the first helps training")
-        if "names" in signature.metadata:
-            evidence.append("labels come from the model's metadata")
         form = form_of(signature, "cxcywh", "net")  # Ultralytics nn/modules/head.py
         activation = signature.stated.score_activation
         return Match(
@@ -57,6 +62,7 @@ class YoloV8:
             score_threshold=0.25,
             iou_threshold=0.45,
             evidence=(*reading.evidence, *evidence),
+            doubts=() if head.columns != _POSE_COLUMNS or known_classes(signature) else (_POSE,),
             latches=(form.units,),
         )
 

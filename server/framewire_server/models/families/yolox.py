@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framewire_server.models.answers import is_undecoded, values_of
+from framewire_server.models.boxes import around, form_of
 from framewire_server.models.heads import Head
 from framewire_server.models.labels import from_metadata
 from framewire_server.models.presets import YOLOX
 from framewire_server.models.readings import read
-from framewire_server.models.rows import ClassRows, Formed, form_of
+from framewire_server.models.rows import ClassRows, Formed
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
 
@@ -123,4 +124,4 @@ class GridBoxes:
         steps = self._steps[anchors]
         centre = (found[:, :2] + self._cells[anchors]) * steps
         half = np.exp(np.minimum(found[:, 2:], _LARGEST_EXPONENT)) * steps / 2
-        return np.hstack([centre - half, centre + half])
+        return around(centre, half)

@@ -1,0 +1,28 @@
+"""What leaves a detector."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from framewire_server.engines.fake import FakeEngine, FakePreparer
+from framewire_server.models.options import resolve
+from framewire_server.pipeline.detector import Detector
+from framewire_server.tensors import Outputs
+from framewire_server.vision.boxes import Candidates
+from framewire_server.vision.geometry import Resize, placement
+from tests.fakes import HEIGHT, WIDTH, fake_spec
+
+
+def test_scores_end_at_1() -> None:
+    """Half floats and averages go a bit beyond; what is sent lies in 0 to 1."""
+
+    def decode(outputs: Outputs, row: int, score_threshold: float) -> Candidates:
+        boxes = np.array([[1, 2, 9, 9], [3, 4, 9, 9]], np.float32)
+        return Candidates(boxes, np.array([1.25, 0.5], np.float32), np.array([0, 1], np.intp))
+
+    spec = replace(fake_spec(), decoder=decode)
+    detector = Detector(spec, FakeEngine(WIDTH, HEIGHT, 1), FakePreparer())
+    where = placement(Resize.STRETCH, WIDTH, HEIGHT, WIDTH, HEIGHT)
+    assert [found.score for found in detector.detect({}, 0, where, resolve(spec))] == [1.0, 0.5]
