@@ -14,8 +14,8 @@ import pytest
 from onnx import helper
 
 from framewire_server.errors import ModelError
-from framewire_server.models import onnx_file
 from framewire_server.models.families.detr import Detr
+from framewire_server.models.network import onnx_file
 from framewire_server.models.recognition import recognise
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal

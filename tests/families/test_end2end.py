@@ -14,9 +14,9 @@ from onnx import helper, numpy_helper
 
 from framewire_server.config import ServerConfig
 from framewire_server.errors import ModelError
-from framewire_server.models.presets import SEED, YOLO, YOLOX
 from framewire_server.models.recognition import recognise
 from framewire_server.models.repository import Entry
+from framewire_server.models.stated.presets import SEED, YOLO, YOLOX
 from framewire_server.pipeline.loading import load
 from tests.families.anchors import SIZE, beside, focus, stating, unrunnable
 from tests.families.planting import BATCH, PICTURES, Picture, answers, check, network, xyxy

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from framewire_server.errors import ModelError
-from framewire_server.models.presets import SEED, YOLO, YOLO_NAS
 from framewire_server.models.recognition import recognise
+from framewire_server.models.stated.presets import SEED, YOLO, YOLO_NAS
 from tests.families.anchors import beside
 from tests.families.planting import BATCH, PICTURES, Flat, Picture, check, network, xyxy
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from framewire_server.models import onnx_file
 from framewire_server.models.families.detr import Detr
 from framewire_server.models.families.grounding_dino import GroundingDino
+from framewire_server.models.network import onnx_file
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Refusal
 from tests.families.planting import network

@@ -11,15 +11,15 @@ import onnx
 import pytest
 
 from framewire_server.errors import ModelError
+from framewire_server.models.decoding.heads import head_of, known_classes
 from framewire_server.models.families.paddle import Paddle
 from framewire_server.models.families.plugin_nms import PluginNms
 from framewire_server.models.families.tf_detection import TfDetection
-from framewire_server.models.heads import head_of, known_classes
+from framewire_server.models.network.suppression_node import BOXES, KEY, SCORES
 from framewire_server.models.recognition import recognise
 from framewire_server.models.sidecars import Sidecar
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Refusal
-from framewire_server.models.suppression_node import BOXES, KEY, SCORES
 from framewire_server.tensors import Outputs, Tensor
 from tests.families.anchors import unrunnable
 from tests.families.planting import Flat, network
@@ -148,3 +148,25 @@ def test_what_a_plugin_was_fed_must_fit(
     outputs = (Tensor(BOXES, boxes, "float32"), Tensor(SCORES, scores, "float32"))
     found = PluginNms().match(Signature((IMAGE,), outputs, metadata={KEY: json.dumps(node)}))
     assert (isinstance(found, Refusal) and "these are" in found.reason) is not fits
+
+
+@pytest.mark.parametrize(
+    ("really", "declared"),
+    [
+        ((1, 10, 3), (1, 8400, 85)),
+        ((1, 85), (1, 8400, 6)),
+        ((1, 2, 3, 4), (1, 25200, 6)),
+        ((1, 5, 2), (1, 300, 6)),
+    ],
+)
+def test_outputs_that_are_not_as_they_are_declared_are_a_refusal(
+    tmp_path: Path, really: tuple[int, ...], declared: tuple[int, ...]
+) -> None:
+    path = network(tmp_path / "lying.onnx", {"output": np.full(really, 0.5, np.float32)}, size=(640, 640))
+    model = onnx.load(path)
+    shape = model.graph.output[0].type.tensor_type.shape
+    del shape.dim[:]
+    for size in declared:
+        shape.dim.add().dim_value = size
+    onnx.save(model, path)
+    assert refusal(path).startswith(f"{path}: ")

@@ -10,9 +10,9 @@ import onnx
 import pytest
 
 from framewire_server.errors import ModelError
-from framewire_server.models import onnx_file
 from framewire_server.models.families.mmdeploy import MmDeploy
 from framewire_server.models.families.rfdetr import RfDetr
+from framewire_server.models.network import onnx_file
 from framewire_server.models.recognition import recognise
 from tests.families.planting import BATCH, PICTURES, Picture, check, network, xyxy
 

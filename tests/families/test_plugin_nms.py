@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from framewire_server.errors import ModelError
-from framewire_server.models import surgery
-from framewire_server.models.plugin_heads import HeadScores
+from framewire_server.models.decoding.plugin_heads import HeadScores
+from framewire_server.models.network import surgery
+from framewire_server.models.network.suppression_node import SuppressionNode
 from framewire_server.models.recognition import recognise
 from framewire_server.models.spec import ModelSpec
-from framewire_server.models.suppression_node import SuppressionNode
 from framewire_server.vision.boxes import MAX_CANDIDATES
 from framewire_server.vision.preprocessing import PICTURE_MEAN
 from tests.families.planting import (

@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from framewire_server.models import onnx_file
 from framewire_server.models.families.rtdetr import RtDetr
 from framewire_server.models.families.triples import Triples
+from framewire_server.models.network import onnx_file
 from framewire_server.models.recognition import recognise
 from framewire_server.models.spec import Match
 from tests.families.planting import BATCH, PICTURES, Picture, check, network, xyxy

@@ -21,7 +21,7 @@ import pytest
 from framewire.v1 import detection_pb2 as pb
 from framewire.v1 import model_pb2, model_pb2_grpc
 from framewire_server.errors import ModelError
-from framewire_server.models.model_file import ModelFile
+from framewire_server.models.stated.model_file import ModelFile
 from tests.serving import served
 from tests.unit import onnx_models
 from tests.wire import config, talk

@@ -131,7 +131,7 @@ _FAILED = f"family 'broken' ({_WHOSE}) failed on this model: "
 _WRONG = f"family 'broken' ({_WHOSE}) answered wrongly: "
 _MATCH = """\
         from dataclasses import replace
-        from framewire_server.models.presets import RAW
+        from framewire_server.models.stated.presets import RAW
         from framewire_server.models.spec import Match
         match = Match("broken", -1, RAW, print, 3, None, 0.3, None)
         return replace(match, {})

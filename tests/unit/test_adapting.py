@@ -41,7 +41,7 @@ def beginning_with(path: Path, steps: Sequence[tuple[str, object]], *, as_nodes:
     return path
 
 
-BYTES = [
+BYTES: list[list[tuple[str, object]]] = [
     [("Div", 255.0)],
     [("Mul", 1 / 255)],
     [("Sub", 127.5)],
@@ -50,7 +50,7 @@ BYTES = [
     [("Add", -127.5), ("Mul", 0.007843)],
     [("Div", 255.0), ("Sub", [0.485, 0.456, 0.406]), ("Div", [0.229, 0.224, 0.225])],
 ]
-FRACTIONS = [
+FRACTIONS: list[list[tuple[str, object]]] = [
     [("Sub", [0.485, 0.456, 0.406]), ("Div", [0.229, 0.224, 0.225])],
     [("Mul", 2.0), ("Sub", 1.0)],
     [("Sub", 0.5), ("Div", 0.5)],

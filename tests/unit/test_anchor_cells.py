@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from framewire_server.models.anchor_cells import CellDecoder, Grid, Layout, Rule
-from framewire_server.models.anchor_cells import Head as ReadHead
+from framewire_server.models.decoding.anchor_cells import CellDecoder, Grid, Layout, Rule
+from framewire_server.models.decoding.anchor_cells import Head as ReadHead
 from tests.families.anchor_heads import Head, channels_first, channels_last, heads
 
 SIZE = (416, 320)

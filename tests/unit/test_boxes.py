@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from framewire_server.models.boxes import Activation, BoxForm, best_classes, logit, sigmoid, softmax
+from framewire_server.models.decoding.boxes import Activation, BoxForm, best_classes, logit, sigmoid, softmax
 from framewire_server.vision import boxes
 from framewire_server.vision.boxes import Candidates, best, plausible, suppress
 

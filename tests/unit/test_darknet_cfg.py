@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from framewire_server.errors import ModelError
-from framewire_server.models import darknet_cfg
-from framewire_server.models.darknet_table import YoloLayer
+from framewire_server.models.exporters.darknet_table import YoloLayer
+from framewire_server.models.sidecars import darknet_cfg
 
 NET = "[net]\nwidth=416\nheight=256\nchannels=3\n"
 HALVES = "[convolutional]\nsize=3\nstride=2\n"

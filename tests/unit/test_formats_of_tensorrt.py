@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from framewire_server.errors import ModelError
-from framewire_server.models.formats import sniff
+from framewire_server.models.network.formats import sniff
 
 
 def refusal(path: Path) -> str:

@@ -15,7 +15,7 @@ from onnx import helper
 from framewire_server.engines.front import ROWS, add_front, outside
 from framewire_server.engines.onnxruntime import OnnxRuntimeEngine
 from framewire_server.errors import ModelError
-from framewire_server.models import onnx_file
+from framewire_server.models.network import onnx_file
 from framewire_server.models.recognition import recognise
 from framewire_server.tensors import Tensor
 from framewire_server.vision.geometry import Resize

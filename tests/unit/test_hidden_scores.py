@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from framewire_server.models.hidden_scores import hidden_below
+from framewire_server.models.network.hidden_scores import hidden_below
 
 
 def graph(*thresholds: float, best: str = "ReduceMax", suppresses: bool = True) -> onnx.GraphProto:

@@ -44,6 +44,34 @@ ALLOWED = {
     "__main__": {"cli"},
     "observe": set(),
 }
+# The same within models: a family decides by what was gathered, and nobody but the registry knows the families.
+ALLOWED_IN_MODELS = {
+    "labels": {"network"},
+    "network": {"labels", "signature"},
+    "stated": {"labels", "spec"},
+    "sidecars": {"exporters", "labels", "stated"},
+    "signature": {"sidecars", "stated"},
+    "spec": {"decoding", "signature"},
+    "decoding": {"labels", "network", "signature", "spec"},
+    "exporters": {"decoding", "labels", "network", "signature", "stated"},
+    "families": {"decoding", "exporters", "labels", "network", "sidecars", "signature", "spec", "stated"},
+    "fitting": {"labels", "network", "sidecars", "signature", "spec", "stated"},
+    "places": {"stated"},
+    "registry": {"decoding", "families", "signature", "spec"},
+    "recognition": {
+        "families",
+        "fitting",
+        "network",
+        "places",
+        "registry",
+        "sidecars",
+        "signature",
+        "spec",
+        "stated",
+    },
+    "options": {"spec"},
+    "repository": {"places", "spec"},
+}
 CORE_KNOWS_NOT = {"grpc", "numpy", "cv2", "onnx", "onnxruntime", "google"}
 
 
@@ -79,6 +107,18 @@ def test_the_server_imports_inward(file: Path) -> None:
     seen = {part for name in imported(file) if (part := part_of(name))} - {own}
     seen -= {name for name in seen if name.startswith("__version__")}
     assert seen <= ALLOWED[own], f"{own} may not import {', '.join(sorted(seen - ALLOWED[own]))}"
+
+
+@pytest.mark.parametrize("file", files(SERVER / "models"), ids=lambda path: path.name)
+def test_within_models_imports_go_one_way(file: Path) -> None:
+    own = file.relative_to(SERVER / "models").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    words = [name.split(".") for name in imported(file) if name.startswith("framewire_server.models.")]
+    seen = {part[2] for part in words} - {own}
+    assert seen <= ALLOWED_IN_MODELS[own], (
+        f"{own} may not import {', '.join(sorted(seen - ALLOWED_IN_MODELS[own]))}"
+    )
 
 
 @pytest.mark.parametrize("file", files(SERVER / "core"), ids=lambda path: path.name)

@@ -13,14 +13,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from framewire_server.errors import ModelError
-from framewire_server.models import model_file_text, plain_yaml
-from framewire_server.models.model_file import ModelFile
-from framewire_server.models.model_file_errors import MAY_BE
-from framewire_server.models.model_file_schema import json_schema
-from framewire_server.models.presets import PRESETS
 from framewire_server.models.recognition import recognise
 from framewire_server.models.registry import offered
 from framewire_server.models.spec import ModelSpec
+from framewire_server.models.stated import plain_yaml
+from framewire_server.models.stated import text as model_file_text
+from framewire_server.models.stated.errors import MAY_BE
+from framewire_server.models.stated.model_file import ModelFile
+from framewire_server.models.stated.presets import PRESETS
+from framewire_server.models.stated.schema import json_schema
 from tests.unit import onnx_models
 
 ROOT = Path(__file__).resolve().parents[2]

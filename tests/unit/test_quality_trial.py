@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from framewire_server.errors import ModelError
-from framewire_server.models.model_file import ModelFile
 from framewire_server.models.recognition import recognise
+from framewire_server.models.stated.model_file import ModelFile
 from framewire_server.quality.trial import attempts, proposed, state
 
 

@@ -17,8 +17,8 @@ import pytest
 from onnx import TensorProto
 
 from framewire_server.errors import ModelError
-from framewire_server.models import metadata, onnx_file
 from framewire_server.models.labels import COCO, COCO_SPARSE
+from framewire_server.models.network import metadata, onnx_file
 from framewire_server.models.recognition import recognise
 from framewire_server.models.registry import families
 from framewire_server.vision.geometry import Resize

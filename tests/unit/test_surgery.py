@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from framewire_server.errors import ModelError
-from framewire_server.models.suppression_node import KEY, SuppressionNode
-from framewire_server.models.surgery import find, other_plugins, without_plugin
+from framewire_server.models.network.suppression_node import KEY, SuppressionNode
+from framewire_server.models.network.surgery import find, other_plugins, without_plugin
 
 FOUR = ("num", "boxes", "scores", "classes")
 

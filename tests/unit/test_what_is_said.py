@@ -9,7 +9,7 @@ import pytest
 
 from framewire_server.cli.extras import require
 from framewire_server.errors import ModelError
-from framewire_server.models.formats import sniff
+from framewire_server.models.network.formats import sniff
 from framewire_server.models.recognition import recognise
 from framewire_server.models.spec import ModelSpec
 from tests.unit import onnx_models

@@ -45,9 +45,9 @@ def convert(
 def _convert(file: Path, target: Path) -> list[str]:
     """Writes the converted file and returns what to tell. Raises ModelError when there is nothing to convert."""
     from framewire_server.errors import ModelError
-    from framewire_server.models import onnx_file, surgery
-    from framewire_server.models.formats import sniff
-    from framewire_server.models.suppression_node import KEY, KINDS
+    from framewire_server.models.network import onnx_file, surgery
+    from framewire_server.models.network.formats import sniff
+    from framewire_server.models.network.suppression_node import KEY, KINDS
 
     sniff(file)
     if target.exists() and target.samefile(file):
@@ -94,7 +94,7 @@ def _write(model: onnx.ModelProto, file: Path, target: Path) -> None:
 
 
 def _notes(model: onnx.ModelProto, file: Path, target: Path) -> list[str]:
-    from framewire_server.models import surgery
+    from framewire_server.models.network import surgery
 
     notes = []
     if others := surgery.other_plugins(model):

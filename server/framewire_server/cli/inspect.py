@@ -28,8 +28,8 @@ def inspect(
     """
     require("server", "models inspect")
     from framewire_server.errors import OperatorError
-    from framewire_server.models import model_file_text
     from framewire_server.models.recognition import recognise
+    from framewire_server.models.stated import text as model_file_text
 
     try:
         spec = recognise(file)
@@ -43,7 +43,7 @@ def inspect(
 def schema() -> None:
     """Print the JSON schema of model files, for editors."""
     require("server", "models schema")
-    from framewire_server.models.model_file_schema import json_schema
+    from framewire_server.models.stated.schema import json_schema
 
     typer.echo(json_schema(), nl=False)
 
@@ -89,10 +89,10 @@ def _suppression(spec: ModelSpec) -> str:
 def _refuse(file: Path, message: str, write: bool) -> None:
     """Says why a model cannot be served, shows its tensors, and which keys could help; ends the program."""
     from framewire_server.errors import OperatorError
-    from framewire_server.models import model_file_text
     from framewire_server.models.places import locate, model_file_of
     from framewire_server.models.recognition import look
     from framewire_server.models.registry import offered
+    from framewire_server.models.stated import text as model_file_text
 
     typer.echo(f"framewire: {message}", err=True)
     try:

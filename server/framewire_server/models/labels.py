@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from framewire_server.errors import ModelError
-from framewire_server.models.metadata import literal
+from framewire_server.models.network.metadata import literal
 
 COCO = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",

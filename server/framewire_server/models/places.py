@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from framewire_server.errors import ModelError
-from framewire_server.models.model_file_errors import MAY_BE
+from framewire_server.models.stated.errors import MAY_BE
 
 _SUFFIXES = (".onnx",)
 _ANONYMOUS = ("model", "inference")

@@ -11,22 +11,24 @@ from typing import TypeVar
 import onnx
 
 from framewire_server.errors import ModelError
-from framewire_server.models import adapting, batches, class_names, onnx_file, open_sizes, sidecars
-from framewire_server.models.extra_inputs import fill
+from framewire_server.models import sidecars
 from framewire_server.models.families.other_tasks import OtherTasks
 from framewire_server.models.families.plugin_nms import PluginNms
-from framewire_server.models.formats import sniff
-from framewire_server.models.model_file import ModelFile
-from framewire_server.models.model_file_errors import did_you_mean
-from framewire_server.models.model_file_text import keys_asked_for
+from framewire_server.models.fitting import adapting, batches, class_names, open_sizes
+from framewire_server.models.fitting.extra_inputs import fill
+from framewire_server.models.network import onnx_file
+from framewire_server.models.network.formats import sniff
+from framewire_server.models.network.probe import Probe
+from framewire_server.models.network.suppression_node import KEY
+from framewire_server.models.network.surgery import without_plugin
 from framewire_server.models.places import locate, misnamed, model_file_of, name_of, states_nothing
-from framewire_server.models.probe import Probe
 from framewire_server.models.registry import GROUP, families, offered
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Decoder, Family, Match, ModelSpec, Refusal
-from framewire_server.models.stated_keys import Watched
-from framewire_server.models.suppression_node import KEY
-from framewire_server.models.surgery import without_plugin
+from framewire_server.models.stated.errors import did_you_mean
+from framewire_server.models.stated.keys import Watched
+from framewire_server.models.stated.model_file import ModelFile
+from framewire_server.models.stated.text import keys_asked_for
 from framewire_server.tensors import Outputs
 from framewire_server.vision.boxes import Candidates
 
@@ -119,7 +121,7 @@ def _match(signature: Signature) -> tuple[Match, tuple[str, ...]]:
     readings = [
         (reading, watched)
         for family, watched in seen
-        if (reading := family.match(replace(signature, stated=watched)))
+        if (reading := _ask(family, replace(signature, stated=watched)))
     ]
     if not readings and stated is not None:
         raise ModelError(
@@ -136,6 +138,16 @@ def _match(signature: Signature) -> tuple[Match, tuple[str, ...]]:
     if isinstance(best, Refusal):
         raise ModelError(f"{best.reason}\n{signature.table()}")
     return best, watched.unread(best.family)
+
+
+def _ask(family: Family, signature: Signature) -> Match | Refusal | None:
+    try:
+        return family.match(signature)
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"its tensors are not as they are declared: family {family.name} cannot make sense of them "
+            f"({type(error).__name__}: {error})\n{signature.table()}"
+        ) from error
 
 
 def _about_plugin(known: dict[str, Family], signature: Signature) -> list[Family]:

@@ -9,11 +9,11 @@ from numbers import Real
 from typing import Any
 
 from framewire_server.errors import ModelError
+from framewire_server.models.decoding.latch import Latch
 from framewire_server.models.families import FAMILIES
 from framewire_server.models.families.grounding_dino import GroundingDino
 from framewire_server.models.families.other_tasks import OtherTasks
 from framewire_server.models.families.retinanet import RetinaNet
-from framewire_server.models.latch import Latch
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Family, Match, Refusal
 from framewire_server.vision.preprocessing import Preprocessing

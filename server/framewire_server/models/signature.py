@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from framewire_server.models.model_file import ModelFile
 from framewire_server.models.sidecars import Sidecar
+from framewire_server.models.stated.model_file import ModelFile
 from framewire_server.tensors import Outputs, Tensor
 
 _CHANNELS = (1, 3)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.latch import Latch
+from framewire_server.models.decoding.latch import Latch
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs
 from framewire_server.vision.boxes import Candidates

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from framewire.commands.draw import draw
 from framewire_server.errors import ModelError
-from framewire_server.models.model_file import ModelFile
 from framewire_server.models.places import locate, model_file_of
 from framewire_server.models.spec import ModelSpec
+from framewire_server.models.stated.model_file import ModelFile
 from framewire_server.quality.contact_sheet import fitted, grid
 from framewire_server.quality.trial import PREPARATION, Attempt, attempts, proposed, state
 from framewire_server.vision.decode import Picture

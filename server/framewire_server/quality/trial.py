@@ -13,10 +13,10 @@ import numpy as np
 
 from framewire import Box, Detection, FrameResult
 from framewire_server.errors import FrameFailure, ModelError
-from framewire_server.models.model_file import ModelFile
-from framewire_server.models.presets import PRESETS
 from framewire_server.models.recognition import read
 from framewire_server.models.spec import ModelSpec
+from framewire_server.models.stated.model_file import ModelFile
+from framewire_server.models.stated.presets import PRESETS
 from framewire_server.quality.goldens import iou
 from framewire_server.quality.runner import Runner
 from framewire_server.vision.decode import Picture

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framewire_server.models import pair_probe
-from framewire_server.models.boxes import BoxForm, Order, Units, best_classes, logit, sigmoid, softmax
-from framewire_server.models.pair_outputs import Pair, find
-from framewire_server.models.presets import RAW
+from framewire_server.models.decoding import pair_probe
+from framewire_server.models.decoding.boxes import (
+    BoxForm,
+    Order,
+    Units,
+    best_classes,
+    logit,
+    sigmoid,
+    softmax,
+)
+from framewire_server.models.decoding.pair_outputs import Pair, find
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import RAW
 from framewire_server.tensors import Outputs
 from framewire_server.vision.boxes import Candidates
 

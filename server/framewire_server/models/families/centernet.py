@@ -12,11 +12,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import around, logit, sigmoid
-from framewire_server.models.distances import are_fractions
-from framewire_server.models.presets import CENTERNET
+from framewire_server.models.decoding.boxes import around, logit, sigmoid
+from framewire_server.models.decoding.distances import are_fractions
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import CENTERNET
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates, best
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from framewire_server.models import darknet_advice as advice
-from framewire_server.models.anchor_cells import (
+from framewire_server.models.decoding.anchor_cells import (
     Activation,
     CellDecoder,
     Grid,
@@ -23,12 +22,13 @@ from framewire_server.models.anchor_cells import (
     grids,
     measured,
 )
-from framewire_server.models.darknet_table import YoloLayer, by_names
+from framewire_server.models.exporters import darknet_advice as advice
+from framewire_server.models.exporters.darknet_table import YoloLayer, by_names
 from framewire_server.models.labels import from_metadata
-from framewire_server.models.presets import DARKNET_LETTERBOX, UNIT_STRETCH
 from framewire_server.models.sidecars import Sidecar
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import DARKNET_LETTERBOX, UNIT_STRETCH
 
 _ROW = 20
 _MOST_HEADS = 8

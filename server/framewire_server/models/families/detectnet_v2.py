@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.distances import corners
-from framewire_server.models.presets import UNIT_STRETCH
+from framewire_server.models.decoding.distances import corners
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import UNIT_STRETCH
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
 

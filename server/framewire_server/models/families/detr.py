@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framewire_server.models.families.queries import (
+from framewire_server.models.decoding.queries import (
     Activation,
     Background,
     QueryDecoder,
@@ -18,9 +18,9 @@ from framewire_server.models.families.queries import (
 )
 from framewire_server.models.families.triples import is_float
 from framewire_server.models.labels import COCO_SPARSE
-from framewire_server.models.presets import IMAGENET_800, IMAGENET_STRETCH, RAW, UNIT_STRETCH
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import IMAGENET_800, IMAGENET_STRETCH, RAW, UNIT_STRETCH
 from framewire_server.tensors import Tensor
 from framewire_server.vision.preprocessing import Preprocessing
 

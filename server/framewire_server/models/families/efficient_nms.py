@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framewire_server.models.boxes import Order, form_of
-from framewire_server.models.four_outputs import FourOutputs, FourOutputsDecoder, background_line, find
-from framewire_server.models.presets import EFFICIENTDET, RAW, YOLO, YOLOX
+from framewire_server.models.decoding.boxes import Order, form_of
+from framewire_server.models.decoding.four_outputs import (
+    FourOutputs,
+    FourOutputsDecoder,
+    background_line,
+    find,
+)
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import EFFICIENTDET, RAW, YOLO, YOLOX
 from framewire_server.vision.preprocessing import Preprocessing
 
 _ROW = 10

@@ -6,16 +6,16 @@ D-FINE through DeepStream-Yolo; and PINTO's `label_xyxy_score` of RT-DETR and DE
 
 from __future__ import annotations
 
-from framewire_server.models.answers import LARGEST_QUERY, values_of
-from framewire_server.models.boxes import Units, form_of
-from framewire_server.models.heads import Head
+from framewire_server.models.decoding.answers import LARGEST_QUERY, values_of
+from framewire_server.models.decoding.boxes import Units, form_of
+from framewire_server.models.decoding.heads import Head
+from framewire_server.models.decoding.readings import LABELS_FIRST, is_transformer, read
+from framewire_server.models.decoding.rows import ScoreAndClass
 from framewire_server.models.labels import from_metadata
-from framewire_server.models.metadata import is_ultralytics
-from framewire_server.models.presets import SEED, UNIT_STRETCH, YOLO, YOLOX
-from framewire_server.models.readings import LABELS_FIRST, is_transformer, read
-from framewire_server.models.rows import ScoreAndClass
+from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import SEED, UNIT_STRETCH, YOLO, YOLOX
 from framewire_server.vision.preprocessing import Preprocessing
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import best_classes, sigmoid
-from framewire_server.models.distances import (
+from framewire_server.models.decoding.boxes import best_classes, sigmoid
+from framewire_server.models.decoding.distances import (
     SIDES,
     centres,
     corners,

@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.anchor_cells import measured
-from framewire_server.models.boxes import BoxForm, Units, form_of
+from framewire_server.models.decoding.anchor_cells import measured
+from framewire_server.models.decoding.boxes import BoxForm, Units, form_of
+from framewire_server.models.decoding.latch import Latch
 from framewire_server.models.labels import from_metadata
-from framewire_server.models.latch import Latch
-from framewire_server.models.presets import SEED, YOLO, YOLO_NAS
 from framewire_server.models.signature import Signature, plain_name
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import SEED, YOLO, YOLO_NAS
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
 from framewire_server.vision.preprocessing import Preprocessing

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from framewire_server.models.boxes import BoxForm, form_of
-from framewire_server.models.presets import DARKNET_LETTERBOX
+from framewire_server.models.decoding.boxes import BoxForm, form_of
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import DARKNET_LETTERBOX
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
 

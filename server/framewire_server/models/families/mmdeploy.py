@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from framewire_server.models.boxes import BoxForm, form_of
+from framewire_server.models.decoding.boxes import BoxForm, form_of
 from framewire_server.models.families.triples import is_float
-from framewire_server.models.presets import RTMDET
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import RTMDET
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
 

@@ -7,11 +7,11 @@ cell's pixels, (i + 0.5) * stride - 0.5.
 
 from __future__ import annotations
 
-from framewire_server.models.binned_heads import BinnedDecoder, binned_heads
-from framewire_server.models.distances import activation_of
-from framewire_server.models.presets import NANODET_LETTERBOX
+from framewire_server.models.decoding.binned_heads import BinnedDecoder, binned_heads
+from framewire_server.models.decoding.distances import activation_of
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import NANODET_LETTERBOX
 
 _STRIDES = (8, 16, 32)
 _RESIZE_DOUBT = (

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import Activation, best_classes
-from framewire_server.models.distances import (
+from framewire_server.models.decoding.boxes import Activation, best_classes
+from framewire_server.models.decoding.distances import (
     SIDES,
     USUAL_BINS,
     are_fractions,
@@ -22,9 +22,9 @@ from framewire_server.models.distances import (
     corners,
     expected,
 )
-from framewire_server.models.presets import NANODET
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import NANODET
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from framewire_server.models.metadata import is_ultralytics
+from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Refusal
 

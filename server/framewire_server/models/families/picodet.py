@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from framewire_server.models.binned_heads import BinnedDecoder, binned_heads
-from framewire_server.models.distances import activation_of
-from framewire_server.models.presets import IMAGENET_STRETCH
+from framewire_server.models.decoding.binned_heads import BinnedDecoder, binned_heads
+from framewire_server.models.decoding.distances import activation_of
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import IMAGENET_STRETCH
 
 _STRIDES = (8, 16, 32, 64)
 _PIXELS = replace(IMAGENET_STRETCH, interpolation="cubic")

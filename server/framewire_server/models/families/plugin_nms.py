@@ -1,4 +1,4 @@
-"""Networks whose suppression plugin was taken out (models/surgery.py): what went into it, decoded here.
+"""Networks whose suppression plugin was taken out (models/network/surgery.py): what went into it, decoded here.
 
 NMS_TRT (TAO SSD, DSSD, RetinaNet; TensorFlow's SSD), BatchedNMS_TRT (TAO YOLO, other YOLOs) and EfficientNMS_TRT (YOLOs
 and EfficientDet), dynamic or not. Rows 16, 11 and 10 of the decision table, as for the plugins' own outputs. The
@@ -12,15 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models import box_codes
-from framewire_server.models.box_codes import SsdCode
-from framewire_server.models.boxes import BoxForm, Units
-from framewire_server.models.families.plugin_origins import Origin, of_batched, of_efficient, of_ssd
-from framewire_server.models.plugin_heads import Activation, Decode, HeadDecoder, HeadScores
-from framewire_server.models.plugin_shapes import wrong_pair, wrong_ssd
-from framewire_server.models.signature import Signature
-from framewire_server.models.spec import Match, Refusal
-from framewire_server.models.suppression_node import (
+from framewire_server.models.decoding import box_codes
+from framewire_server.models.decoding.box_codes import SsdCode
+from framewire_server.models.decoding.boxes import BoxForm, Units
+from framewire_server.models.decoding.plugin_heads import Activation, Decode, HeadDecoder, HeadScores
+from framewire_server.models.decoding.plugin_shapes import wrong_pair, wrong_ssd
+from framewire_server.models.exporters.plugin_origins import Origin, of_batched, of_efficient, of_ssd
+from framewire_server.models.network.suppression_node import (
     ANCHORS,
     BATCHED_KINDS,
     BOXES,
@@ -32,6 +30,8 @@ from framewire_server.models.suppression_node import (
     SSD_KINDS,
     SuppressionNode,
 )
+from framewire_server.models.signature import Signature
+from framewire_server.models.spec import Match, Refusal
 
 _SSD_ROW, _BATCHED_ROW, _EFFICIENT_ROW = 16, 11, 10
 _DEFAULT_IOU = 0.45

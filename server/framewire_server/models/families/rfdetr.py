@@ -5,12 +5,12 @@ Row 6 of the decision table (RF-DETR rfdetr/deploy/export.py, detr.py). No suppr
 
 from __future__ import annotations
 
-from framewire_server.models.families.queries import QueryDecoder
+from framewire_server.models.decoding.queries import QueryDecoder
 from framewire_server.models.families.triples import is_float
 from framewire_server.models.labels import COCO_SPARSE
-from framewire_server.models.presets import IMAGENET_STRETCH
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import IMAGENET_STRETCH
 from framewire_server.tensors import Tensor
 
 _COCO_CLASSES = len(COCO_SPARSE)

@@ -7,11 +7,11 @@ zoo/rtdetr/rtdetr_postprocessor.py; D-FINE tools/deployment/export_onnx.py).
 
 from __future__ import annotations
 
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.decoding.boxes import BoxForm
 from framewire_server.models.families.triples import Triple, TripleDecoder
-from framewire_server.models.presets import IMAGENET_STRETCH, UNIT_STRETCH
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match
+from framewire_server.models.stated.presets import IMAGENET_STRETCH, UNIT_STRETCH
 from framewire_server.vision.preprocessing import Preprocessing
 
 _SIZES = "orig_target_sizes"

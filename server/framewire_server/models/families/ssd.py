@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from framewire_server.models.exporters.ssd_origin import Origin, origin_of
 from framewire_server.models.labels import is_background
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
-from framewire_server.models.ssd_origin import Origin, origin_of
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
 

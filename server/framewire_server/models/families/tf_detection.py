@@ -6,11 +6,11 @@ graph resizes and normalises. Row 9 of the decision table. Suppression is inside
 
 from __future__ import annotations
 
-from framewire_server.models.boxes import form_of
-from framewire_server.models.four_outputs import FourOutputs, FourOutputsDecoder, find
-from framewire_server.models.presets import RAW
+from framewire_server.models.decoding.boxes import form_of
+from framewire_server.models.decoding.four_outputs import FourOutputs, FourOutputsDecoder, find
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match
+from framewire_server.models.stated.presets import RAW
 
 
 class TfDetection:

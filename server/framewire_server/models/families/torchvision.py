@@ -7,11 +7,11 @@ MaskRCNN of the ONNX zoo have the same form but want other pixels.
 
 from __future__ import annotations
 
-from framewire_server.models.boxes import form_of
+from framewire_server.models.decoding.boxes import form_of
 from framewire_server.models.families.triples import ONE_BASED_COCO, Triple, TripleDecoder
-from framewire_server.models.presets import TORCHVISION, ZOO_RCNN
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import TORCHVISION, ZOO_RCNN
 
 _ZOO = (frozenset({"6379", "6381", "6383"}), frozenset({"6568", "6570", "6572"}))
 """Names of the outputs of FasterRCNN-10 and -12, and of MaskRCNN, in the ONNX zoo."""

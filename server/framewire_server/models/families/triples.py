@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framewire_server.models.boxes import BoxForm, form_of
+from framewire_server.models.decoding.boxes import BoxForm, form_of
 from framewire_server.models.labels import COCO
-from framewire_server.models.presets import IMAGENET_STRETCH, UNIT_STRETCH
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import IMAGENET_STRETCH, UNIT_STRETCH
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
 

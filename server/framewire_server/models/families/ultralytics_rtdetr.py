@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-from framewire_server.models.answers import is_integral, values_of
-from framewire_server.models.boxes import form_of
-from framewire_server.models.heads import Head, known_classes
+from framewire_server.models.decoding.answers import is_integral, values_of
+from framewire_server.models.decoding.boxes import form_of
+from framewire_server.models.decoding.heads import Head, known_classes
+from framewire_server.models.decoding.readings import read
+from framewire_server.models.decoding.rows import ClassRows, Formed, ScoreAndClass
 from framewire_server.models.labels import from_metadata
-from framewire_server.models.metadata import is_ultralytics, version
-from framewire_server.models.presets import UNIT_STRETCH
-from framewire_server.models.readings import read
-from framewire_server.models.rows import ClassRows, Formed, ScoreAndClass
+from framewire_server.models.network.metadata import is_ultralytics, version
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Decoder, Match, Refusal
+from framewire_server.models.stated.presets import UNIT_STRETCH
 
 _PAIRS_SINCE = (8, 4, 50)
 _CLASSES_UNTIL = (8, 4, 45)

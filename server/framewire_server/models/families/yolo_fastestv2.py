@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.anchor_cells import Grid, Head, corners, grids
+from framewire_server.models.decoding.anchor_cells import Grid, Head, corners, grids
 from framewire_server.models.labels import COCO, from_metadata
-from framewire_server.models.presets import UNIT_STRETCH
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import UNIT_STRETCH
 from framewire_server.tensors import Outputs
 from framewire_server.vision.boxes import Candidates
 

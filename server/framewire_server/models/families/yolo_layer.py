@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import BoxForm, form_of
-from framewire_server.models.presets import UNIT_STRETCH
+from framewire_server.models.decoding.boxes import BoxForm, form_of
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import UNIT_STRETCH
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates
 

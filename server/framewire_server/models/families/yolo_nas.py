@@ -6,11 +6,11 @@ Boxes are left, top, right, bottom in pixels of the network's input, count and c
 
 from __future__ import annotations
 
-from framewire_server.models.boxes import form_of
-from framewire_server.models.four_outputs import FourOutputsDecoder, background_line, find
-from framewire_server.models.presets import YOLO_NAS
+from framewire_server.models.decoding.boxes import form_of
+from framewire_server.models.decoding.four_outputs import FourOutputsDecoder, background_line, find
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match
+from framewire_server.models.stated.presets import YOLO_NAS
 
 _GEOMETRY = (
     "pictures are letterboxed as for YOLO-NAS on COCO, 4 pixels short of the input; if the network was trained on "

@@ -6,15 +6,15 @@ Darknet networks that were decoded on the way to ONNX have the same form.
 
 from __future__ import annotations
 
-from framewire_server.models.boxes import form_of
-from framewire_server.models.heads import Head, known_classes
+from framewire_server.models.decoding.boxes import form_of
+from framewire_server.models.decoding.heads import Head, known_classes
+from framewire_server.models.decoding.readings import read
+from framewire_server.models.decoding.rows import ClassRows, Formed
 from framewire_server.models.labels import from_metadata
-from framewire_server.models.metadata import is_ultralytics
-from framewire_server.models.presets import UNIT_STRETCH, YOLO
-from framewire_server.models.readings import read
-from framewire_server.models.rows import ClassRows, Formed
+from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import UNIT_STRETCH, YOLO
 
 
 class YoloV5:

@@ -3,13 +3,13 @@ table."""
 
 from __future__ import annotations
 
-from framewire_server.models.boxes import form_of
+from framewire_server.models.decoding.boxes import form_of
+from framewire_server.models.decoding.readings import read
+from framewire_server.models.decoding.rows import ClassRows, Formed
 from framewire_server.models.labels import from_metadata
-from framewire_server.models.presets import YOLO
-from framewire_server.models.readings import read
-from framewire_server.models.rows import ClassRows, Formed
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import YOLO
 
 
 class YoloV6:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from framewire_server.models.anchor_cells import (
+from framewire_server.models.decoding.anchor_cells import (
     Activation,
     CellDecoder,
     Grid,
@@ -19,12 +19,12 @@ from framewire_server.models.anchor_cells import (
     are_fractions,
     grids,
 )
-from framewire_server.models.darknet_table import V4, Pairs
+from framewire_server.models.exporters.darknet_table import V4, Pairs
 from framewire_server.models.labels import from_metadata
-from framewire_server.models.metadata import is_ultralytics
-from framewire_server.models.presets import DARKNET_LETTERBOX, YOLO
+from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import DARKNET_LETTERBOX, YOLO
 
 _ROW = 19
 _ANCHORS = 3

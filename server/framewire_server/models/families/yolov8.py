@@ -6,16 +6,16 @@ transposed heads [B, A, 4+C] of row 31.
 
 from __future__ import annotations
 
-from framewire_server.models.answers import are_scores, values_of
-from framewire_server.models.boxes import form_of
-from framewire_server.models.heads import Head, known_classes, prototypes
+from framewire_server.models.decoding.answers import are_scores, values_of
+from framewire_server.models.decoding.boxes import form_of
+from framewire_server.models.decoding.heads import Head, known_classes, prototypes
+from framewire_server.models.decoding.readings import read
+from framewire_server.models.decoding.rows import ClassRows, Formed
 from framewire_server.models.labels import from_metadata
-from framewire_server.models.metadata import is_ultralytics
-from framewire_server.models.presets import YOLO
-from framewire_server.models.readings import read
-from framewire_server.models.rows import ClassRows, Formed
+from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import YOLO
 
 _POSE_COLUMNS = 4 + 1 + 17 * 3
 _POSE = (

@@ -6,15 +6,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.answers import is_undecoded, values_of
-from framewire_server.models.boxes import around, form_of
-from framewire_server.models.heads import Head
+from framewire_server.models.decoding.answers import is_undecoded, values_of
+from framewire_server.models.decoding.boxes import around, form_of
+from framewire_server.models.decoding.heads import Head
+from framewire_server.models.decoding.readings import read
+from framewire_server.models.decoding.rows import ClassRows, Formed
 from framewire_server.models.labels import from_metadata
-from framewire_server.models.presets import YOLOX
-from framewire_server.models.readings import read
-from framewire_server.models.rows import ClassRows, Formed
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
+from framewire_server.models.stated.presets import YOLOX
 
 _STRIDES = (8, 16, 32)
 _FEWEST_COLUMNS = 6

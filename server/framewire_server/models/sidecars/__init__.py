@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from framewire_server.models.sidecars import deepstream, huggingface, paddle, tensorflow
+from framewire_server.models.sidecars import darknet_cfg, deepstream, huggingface, paddle, tensorflow
 from framewire_server.models.sidecars.sidecar import Sidecar
 from framewire_server.tensors import Tensor
 
@@ -17,8 +17,6 @@ __all__ = ["Sidecar", "find"]
 def find(model: Path, inputs: tuple[Tensor, ...]) -> dict[str, Sidecar]:
     """Reads the sidecars of a model with these inputs, by kind: `huggingface`, `paddle`, `tensorflow`,
     `deepstream`, `darknet`. Raises ModelError when one is damaged."""
-    from framewire_server.models import darknet_cfg  # late: it takes Sidecar from here
-
     found = {
         "huggingface": huggingface.read(model, inputs),
         "paddle": paddle.read(model, inputs),

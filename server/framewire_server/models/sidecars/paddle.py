@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from framewire_server.errors import ModelError
-from framewire_server.models import plain_yaml
 from framewire_server.models.sidecars.sidecar import Content, Sidecar, is_side, read_text, values_of
+from framewire_server.models.stated import plain_yaml
 from framewire_server.tensors import Tensor
 from framewire_server.vision.geometry import Resize
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from framewire_server.models.presets import PRESETS
+from framewire_server.models.stated.presets import PRESETS
 from framewire_server.vision.geometry import Resize
 
 _MOST_SHOWN = 60

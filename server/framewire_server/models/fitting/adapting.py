@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from framewire_server.errors import ModelError
-from framewire_server.models.presets import GREY_MEANS
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match
+from framewire_server.models.stated.presets import GREY_MEANS
 from framewire_server.vision.preprocessing import Preprocessing
 
 _NOTHING = (0.0, 0.0, 0.0)

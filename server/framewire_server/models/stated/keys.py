@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from framewire_server.models.model_file import ModelFile
+from framewire_server.models.stated.model_file import ModelFile
 
 _FOR_FAMILIES = (
     "box_format", "box_units", "score_activation", "background", "anchors", "masks", "strides", "scale_x_y",

@@ -18,9 +18,10 @@ from pydantic import (
 )
 
 from framewire_server.errors import ModelError
-from framewire_server.models import labels, plain_yaml
-from framewire_server.models.model_file_errors import did_you_mean, explain
-from framewire_server.models.presets import PRESETS
+from framewire_server.models import labels
+from framewire_server.models.stated import plain_yaml
+from framewire_server.models.stated.errors import did_you_mean, explain
+from framewire_server.models.stated.presets import PRESETS
 from framewire_server.vision.geometry import Resize
 
 _MOST_BYTES = 1 << 20

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import BoxForm, best_classes, sigmoid, softmax
-from framewire_server.models.heads import Head
+from framewire_server.models.decoding.boxes import BoxForm, best_classes, sigmoid, softmax
+from framewire_server.models.decoding.heads import Head
 from framewire_server.tensors import Outputs
 from framewire_server.vision.boxes import Candidates
 

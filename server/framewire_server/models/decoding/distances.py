@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import Activation, softmax
+from framewire_server.models.decoding.boxes import Activation, softmax
 from framewire_server.models.signature import Signature
 
 SIDES = 4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from framewire_server.models.metadata import image_size
-from framewire_server.models.model_file import ModelFile
+from framewire_server.models.network.metadata import image_size
 from framewire_server.models.sidecars import Sidecar
 from framewire_server.models.signature import Signature
+from framewire_server.models.stated.model_file import ModelFile
 
 _USUAL = (640, 640)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from framewire_server.models.labels import COCO_SPARSE
-from framewire_server.models.presets import CAFFE_SSD, RAW, SYMMETRIC, TAO_SSD
 from framewire_server.models.signature import Signature
+from framewire_server.models.stated.presets import CAFFE_SSD, RAW, SYMMETRIC, TAO_SSD
 from framewire_server.tensors import Tensor
 from framewire_server.vision.preprocessing import Preprocessing
 

@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 
 from framewire_server.errors import ModelError
 from framewire_server.models import labels
-from framewire_server.models.hidden_scores import hidden_below
-from framewire_server.models.metadata import is_ultralytics
+from framewire_server.models.network.hidden_scores import hidden_below
+from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Tensor
 

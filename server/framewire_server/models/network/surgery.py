@@ -15,8 +15,8 @@ from google.protobuf.message import EncodeError
 from onnx import helper
 
 from framewire_server.errors import ModelError
-from framewire_server.models import suppression_node
-from framewire_server.models.suppression_node import KEY, KINDS, SuppressionNode
+from framewire_server.models.network import suppression_node
+from framewire_server.models.network.suppression_node import KEY, KINDS, SuppressionNode
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "RoiAlign"})
 _STANDARD = ("", "ai.onnx")

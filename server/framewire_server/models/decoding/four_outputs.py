@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.anchor_cells import measured
-from framewire_server.models.boxes import BoxForm
+from framewire_server.models.decoding.anchor_cells import measured
+from framewire_server.models.decoding.boxes import BoxForm
 from framewire_server.models.labels import is_background
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs, Tensor

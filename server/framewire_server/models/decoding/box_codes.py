@@ -11,7 +11,7 @@ import enum
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import around
+from framewire_server.models.decoding.boxes import around
 
 Boxes = NDArray[np.float32]
 _LARGEST_POWER = np.float32(20)

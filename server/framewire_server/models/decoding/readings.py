@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.answers import are_corners, are_queries, is_undecoded, values_of
-from framewire_server.models.heads import Head, head_of, known_classes
-from framewire_server.models.metadata import boxes_are_final, is_rtdetr, is_ultralytics
+from framewire_server.models.decoding.answers import are_corners, are_queries, is_undecoded, values_of
+from framewire_server.models.decoding.heads import Head, head_of, known_classes
+from framewire_server.models.network.metadata import boxes_are_final, is_rtdetr, is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Refusal
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import around, logit, sigmoid, softmax
+from framewire_server.models.decoding.boxes import around, logit, sigmoid, softmax
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates, together

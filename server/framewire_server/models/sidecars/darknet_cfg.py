@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from framewire_server.errors import ModelError
-from framewire_server.models.darknet_table import YoloLayer
-from framewire_server.models.sidecars import Sidecar
+from framewire_server.models.exporters.darknet_table import YoloLayer
+from framewire_server.models.sidecars.sidecar import Sidecar
 
 _MOST_BYTES = 1 << 20
 _MOST_FILES = 64

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
-from framewire_server.models.anchor_cells import measured
+from framewire_server.models.decoding.anchor_cells import measured
+from framewire_server.models.network.suppression_node import ANCHORS, BOXES, CONFIDENCES, PRIORS, SCORES
 from framewire_server.models.signature import Signature
-from framewire_server.models.suppression_node import ANCHORS, BOXES, CONFIDENCES, PRIORS, SCORES
 
 _CORNERS = 4
 

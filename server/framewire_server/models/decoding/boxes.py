@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.latch import Latch
+from framewire_server.models.decoding.latch import Latch
 from framewire_server.models.signature import Signature
 
 Order = Literal["xyxy", "yxyx", "cxcywh", "xywh"]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import LARGEST_NORM, Order, Units, softmax
+from framewire_server.models.decoding.boxes import LARGEST_NORM, Order, Units, softmax
 
 Activation = Literal["none", "sigmoid", "softmax"]
 Background = Literal["first", "last", "none"]

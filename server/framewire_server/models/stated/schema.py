@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from framewire_server.models.model_file import ModelFile
+from framewire_server.models.stated.model_file import ModelFile
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framewire_server.models.box_codes import SsdCode
-from framewire_server.models.boxes import Order
+from framewire_server.models.decoding.box_codes import SsdCode
+from framewire_server.models.decoding.boxes import Order
 from framewire_server.models.labels import COCO_SPARSE
-from framewire_server.models.presets import EFFICIENTDET, SYMMETRIC, TAO_SSD, TAO_YOLO, YOLO, YOLOX
+from framewire_server.models.network.suppression_node import SuppressionNode
 from framewire_server.models.signature import Signature
-from framewire_server.models.suppression_node import SuppressionNode
+from framewire_server.models.stated.presets import EFFICIENTDET, SYMMETRIC, TAO_SSD, TAO_YOLO, YOLO, YOLOX
 from framewire_server.vision.preprocessing import Preprocessing
 
 

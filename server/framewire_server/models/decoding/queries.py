@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import form_of, logit, sigmoid, softmax
+from framewire_server.models.decoding.boxes import form_of, logit, sigmoid, softmax
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates

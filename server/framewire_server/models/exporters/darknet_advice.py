@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framewire_server.models.anchor_cells import NUMBERS, Grid
-from framewire_server.models.darknet_table import V4, Pairs, YoloLayer
-from framewire_server.models.model_file import ModelFile
+from framewire_server.models.decoding.anchor_cells import NUMBERS, Grid
+from framewire_server.models.exporters.darknet_table import V4, Pairs, YoloLayer
+from framewire_server.models.stated.model_file import ModelFile
 
 NO_GRIDS = (
     "its model file states family darknet, which has up to 8 outputs [N, a·(5+C), h, w] of different sizes, each "

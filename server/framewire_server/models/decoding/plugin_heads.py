@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import BoxForm, logit, sigmoid, softmax
+from framewire_server.models.decoding.boxes import BoxForm, logit, sigmoid, softmax
 from framewire_server.tensors import Outputs
 from framewire_server.vision.boxes import MAX_CANDIDATES, Candidates
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from framewire_server.models import labels
-from framewire_server.models.model_file_errors import MAY_BE
-from framewire_server.models.presets import PRESETS
 from framewire_server.models.spec import ModelSpec
+from framewire_server.models.stated.errors import MAY_BE
+from framewire_server.models.stated.presets import PRESETS
 from framewire_server.vision.preprocessing import Preprocessing
 
 _WIDTH = 100

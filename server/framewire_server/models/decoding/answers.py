@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.heads import Head
+from framewire_server.models.decoding.heads import Head
 from framewire_server.models.signature import Signature
 
 LARGEST_QUERY = 1.5

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.boxes import Activation, best_classes
-from framewire_server.models.distances import (
+from framewire_server.models.decoding.boxes import Activation, best_classes
+from framewire_server.models.decoding.distances import (
     SIDES,
     USUAL_BINS,
     centres,
@@ -17,7 +17,7 @@ from framewire_server.models.distances import (
     expected,
     level_cells,
 )
-from framewire_server.models.heads import known_classes
+from framewire_server.models.decoding.heads import known_classes
 from framewire_server.models.signature import Signature
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.boxes import Candidates, together

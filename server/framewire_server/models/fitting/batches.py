@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from framewire_server.models.metadata import exported_batch, is_ultralytics
+from framewire_server.models.network.metadata import exported_batch, is_ultralytics
 from framewire_server.models.signature import Signature
 
 _FIXED = "its batch size is fixed to 1"

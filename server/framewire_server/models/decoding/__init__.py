@@ -1,0 +1,1 @@
+"""What families share to read boxes, scores and classes out of tensors."""

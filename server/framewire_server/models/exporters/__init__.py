@@ -1,0 +1,1 @@
+"""What is known of exporters beyond their tensors: tables, origins, advice."""

@@ -1,0 +1,1 @@
+"""What owners of models state: the model file, its keys, presets and texts."""
