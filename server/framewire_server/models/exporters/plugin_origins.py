@@ -2,70 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from framewire_server.models.decoding.box_codes import SsdCode
-from framewire_server.models.decoding.boxes import Order
+from framewire_server.models.exporters.origins import EFFICIENTDET, YOLO, YOLOX, Origin
 from framewire_server.models.labels import COCO_SPARSE
 from framewire_server.models.network.suppression_node import SuppressionNode
 from framewire_server.models.signature import Signature
-from framewire_server.models.stated.presets import EFFICIENTDET, SYMMETRIC, TAO_SSD, TAO_YOLO, YOLO, YOLOX
-from framewire_server.vision.preprocessing import Preprocessing
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """An exporter, recognised or taken for granted."""
-
-    preprocessing: Preprocessing
-    score_threshold: float
-    """Least score worth showing, where the plugin's own is lower."""
-    evidence: str
-    doubt: str = ""
-    order: Order = "xyxy"
-    labels: tuple[str, ...] | None = None
-
+from framewire_server.models.stated import presets
 
 _TENSORFLOW_SSD = "TensorFlow's SSD, RGB from -1 to 1, stretched"
 _TAO_SSD = Origin(
-    TAO_SSD, 0.3, "the outputs were called NMS or nms_out: NVIDIA TAO, BGR minus the ImageNet mean, stretched"
+    presets.TAO_SSD,
+    0.3,
+    "the outputs were called NMS or nms_out: NVIDIA TAO, BGR minus the ImageNet mean, stretched",
 )
 _OTHER_SSD = Origin(
-    TAO_SSD,
+    presets.TAO_SSD,
     0.3,
     "nothing but the plugin tells the origin: as for TAO's SSD, BGR minus the ImageNet mean, stretched",
     "an SSD that is not TAO's takes other pixels: for TensorFlow's or pytorch-ssd state preset: symmetric",
 )
 _TAO_YOLO = Origin(
-    TAO_YOLO,
+    presets.TAO_YOLO,
     0.3,
     "the outputs were called BatchedNMS and boxes are fractions: TAO YOLOv3 or YOLOv4, BGR minus the ImageNet mean",
 )
 _BATCHED_YOLO = Origin(
-    YOLO,
+    presets.YOLO,
     0.25,
     "a network with BatchedNMS that is not TAO's: taken for a YOLO, RGB / 255, letterboxed",
     "TAO YOLOv3 and YOLOv4 take BGR minus a mean: for them state preset: tao-yolo; for others state their pixels",
-)
-_EFFICIENTDET = Origin(
-    EFFICIENTDET,
-    0.4,
-    "the outputs were called detection_...: EfficientDet (TAO, AutoML), RGB as it is, top, left, bottom, right",
-    "the names are EfficientDet's and those of other TensorFlow detectors: if pictures are to be stretched, state "
-    "preset: raw; if this is a YOLO, state preset: yolo and box_format: xyxy",
-    "yxyx",
-)
-_YOLO = Origin(
-    YOLO,
-    0.25,
-    "boxes without names of TensorFlow's: taken for YOLOv6, YOLOv7 or YOLOv9, RGB / 255, letterboxed",
-    "YOLOX and DAMO-YOLO export the same: for them state preset: yolox or preset: raw",
-)
-_YOLOX = Origin(
-    YOLOX,
-    0.25,
-    "the graph first slices the picture into four, as YOLOX does: BGR as it is, letterboxed in the corner",
-    "early YOLOv5 and DAMO-YOLO slice the picture, too: for them state preset: yolo or preset: raw",
 )
 _WHOSE = (
     "its plugin's outputs were called detection_..., but nothing says whose they are. State in its model file "
@@ -77,9 +42,9 @@ _WHOSE = (
 def of_ssd(signature: Signature, node: SuppressionNode, classes: int) -> Origin:
     """Row 16: TensorFlow by its 91 classes or its order of coordinates, TAO by its names, or TAO for granted."""
     if classes == len(COCO_SPARSE):
-        return Origin(SYMMETRIC, 0.3, f"91 classes: {_TENSORFLOW_SSD}", labels=COCO_SPARSE)
+        return Origin(presets.SYMMETRIC, 0.3, f"91 classes: {_TENSORFLOW_SSD}", labels=COCO_SPARSE)
     if node.integer("codeType", SsdCode.TF_CENTER) == SsdCode.TF_CENTER:
-        return Origin(SYMMETRIC, 0.3, f"the plugin's codeType is TF_CENTER: {_TENSORFLOW_SSD}")
+        return Origin(presets.SYMMETRIC, 0.3, f"the plugin's codeType is TF_CENTER: {_TENSORFLOW_SSD}")
     return _TAO_SSD if _called(node, "NMS", "nms_out") else _OTHER_SSD
 
 
@@ -88,7 +53,7 @@ def of_batched(signature: Signature, node: SuppressionNode) -> Origin:
     if _called(node, "BatchedNMS") and node.flag("isNormalized", default=True):
         return _TAO_YOLO
     if _called(node, "detection_") and signature.channels_last:
-        return _EFFICIENTDET
+        return EFFICIENTDET
     return _BATCHED_YOLO
 
 
@@ -96,13 +61,13 @@ def of_efficient(signature: Signature, node: SuppressionNode, *, fused: bool) ->
     """Row 10: EfficientDet by names and layout or anchors, or a YOLO for granted; a text where only the model file
     can tell."""
     if fused or (_called(node, "detection_", "num_detections") and signature.channels_last):
-        return _EFFICIENTDET
+        return EFFICIENTDET
     if _called(node, "detection_"):
         if signature.settles_values:
-            return _EFFICIENTDET
+            return EFFICIENTDET
         stated = signature.stated
-        return _YOLO if stated.tells_pixels and stated.box_format else _WHOSE
-    return _YOLOX if signature.has_focus else _YOLO
+        return YOLO if stated.tells_pixels and stated.box_format else _WHOSE
+    return YOLOX if signature.has_focus else YOLO
 
 
 def _called(node: SuppressionNode, *beginnings: str) -> bool:

@@ -6,52 +6,37 @@ with the old plugin. Row 11 of the decision table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from framewire_server.models.decoding.boxes import Order, form_of
+from framewire_server.models.decoding.boxes import form_of
 from framewire_server.models.decoding.four_outputs import (
     FourOutputs,
     FourOutputsDecoder,
     background_line,
     find,
 )
+from framewire_server.models.exporters.origins import EFFICIENTDET, Origin
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
-from framewire_server.models.stated.presets import EFFICIENTDET, RAW, TAO_YOLO, YOLO
-from framewire_server.vision.preprocessing import Preprocessing
+from framewire_server.models.stated.presets import RAW, TAO_YOLO, YOLO
 
 _ROW = 11
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Who exported the four, which decides the preprocessing."""
-
-    preprocessing: Preprocessing
-    evidence: str
-    doubt: str = ""
-    order: Order = "xyxy"
-
-
-_STATED = _Origin(RAW, "preprocessing is as stated")
-_EFFICIENTDET = _Origin(
-    EFFICIENTDET,
-    "these names are TensorFlow's: TAO EfficientDet, RGB as it is, top, left, bottom, right",
-    "another network of these names may be a YOLO: then state preset: yolo and box_format: xyxy",
-    "yxyx",
-)
-_YOLO_NAMES = _Origin(
+_STATED = Origin(RAW, 0.3, "preprocessing is as stated")
+_YOLO_NAMES = Origin(
     YOLO,
+    0.3,
     "these names are YOLOv6's for TensorRT 7: RGB / 255, letterboxed",
     "TAO YOLOv3 and YOLOv4 take BGR minus a mean: for them state preset: tao-yolo",
 )
-_TAO_INPUT = _Origin(
+_TAO_INPUT = Origin(
     TAO_YOLO,
+    0.3,
     "the input is called Input, as TAO's Keras networks have it: TAO YOLOv3 or YOLOv4, BGR minus the ImageNet mean",
     "if this is another YOLO, state preset: yolo",
 )
-_TORCH_INPUT = _Origin(
+_TORCH_INPUT = Origin(
     YOLO,
+    0.3,
     "the input is called images, as YOLOv5's and YOLOv6's exporters have it: RGB / 255, letterboxed",
     "TAO YOLOv3 and YOLOv4 take BGR minus a mean: for them state preset: tao-yolo",
 )
@@ -84,11 +69,11 @@ class BatchedNms:
             decoder=FourOutputsDecoder(four, form),
             classes=None,
             labels=None,
-            score_threshold=0.3,
+            score_threshold=origin.score_threshold,
             iou_threshold=None,
             label_offset=background_line(signature),
             evidence=(f"{four} are BatchedNMS's: float classes, suppression inside", origin.evidence),
-            doubts=(origin.doubt,) if origin.doubt else (),
+            doubts=origin.doubts,
             latches=(form.units,),
         )
 
@@ -99,11 +84,11 @@ def _is_batched(four: FourOutputs) -> bool:
     return four.integer_count or four.naming in ("BatchedNMS", "det", "num")
 
 
-def _origin(signature: Signature, four: FourOutputs) -> _Origin | None:
+def _origin(signature: Signature, four: FourOutputs) -> Origin | None:
     if signature.tells_pixels:
         return _STATED
     if four.naming in ("detection", "identity"):
-        return _EFFICIENTDET
+        return EFFICIENTDET
     if four.naming == "det":
         return _YOLO_NAMES
     image = signature.image.name.split(":")[0] if signature.image else ""

@@ -6,57 +6,23 @@ TensorRT's sample. Row 10 of the decision table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from framewire_server.models.decoding.boxes import Order, form_of
+from framewire_server.models.decoding.boxes import form_of
 from framewire_server.models.decoding.four_outputs import (
     FourOutputs,
     FourOutputsDecoder,
     background_line,
     find,
 )
+from framewire_server.models.exporters import origins
+from framewire_server.models.exporters.origins import Origin
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, Refusal
-from framewire_server.models.stated.presets import EFFICIENTDET, RAW, YOLO, YOLOX
-from framewire_server.vision.preprocessing import Preprocessing
+from framewire_server.models.stated.presets import RAW
 
 _ROW = 10
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Who exported the four, which decides the preprocessing and the order of a box's numbers."""
-
-    preprocessing: Preprocessing
-    order: Order
-    score_threshold: float
-    evidence: str
-    doubt: str
-
-
-_EFFICIENTDET = _Origin(
-    EFFICIENTDET,
-    "yxyx",
-    0.4,
-    "these names are TensorFlow's: EfficientDet (TAO, AutoML), RGB as it is, top, left, bottom, right",
-    "the names are EfficientDet's and those of other TensorFlow detectors: if pictures are to be stretched, state "
-    "preset: raw; if this is a YOLO, state preset: yolo and box_format: xyxy",
-)
-_YOLO = _Origin(
-    YOLO,
-    "xyxy",
-    0.25,
-    "these names are YOLOv6's, YOLOv7's and YOLOv9's: RGB / 255, letterboxed, left, top, right, bottom",
-    "YOLOX and DAMO-YOLO export the same outputs: for them state preset: yolox or preset: raw",
-)
-_YOLOX = _Origin(
-    YOLOX,
-    "xyxy",
-    0.25,
-    "the graph first slices the picture into four, as YOLOX does: BGR as it is, letterboxed in the corner",
-    "early YOLOv5 and DAMO-YOLO slice the picture, too: for them state preset: yolo or preset: raw",
-)
-_STATED = _Origin(RAW, "xyxy", 0.25, "preprocessing and the order of a box's numbers are as stated", "")
+_STATED = Origin(RAW, 0.25, "preprocessing and the order of a box's numbers are as stated")
 _HOW_TO_STATE = (
     "State both in its model file: `preset: efficientdet` and `box_format: yxyx` (TAO and AutoML EfficientDet), "
     "`preset: yolo` and `box_format: xyxy` (YOLOv6, YOLOv7, YOLOv9), or `preset: yolox`, `preset: yolo-nas` or "
@@ -97,20 +63,20 @@ class EfficientNms:
                 f"{four} are a count, boxes, scores and integer classes: suppression inside",
                 origin.evidence,
             ),
-            doubts=(origin.doubt,) if origin.doubt else (),
+            doubts=origin.doubts,
             latches=(form.units,),
         )
 
 
-def _origin(signature: Signature, four: FourOutputs) -> _Origin | None:
+def _origin(signature: Signature, four: FourOutputs) -> Origin | None:
     if signature.tells_pixels and signature.stated.box_format is not None:
         return _STATED
     is_tensorflows = four.naming in ("detection", "identity")
     if is_tensorflows or four.naming == "num":
         if signature.channels_last:
-            return _EFFICIENTDET
+            return origins.EFFICIENTDET
         if is_tensorflows:  # channels first are TAO's as well as others'; only TAO's graph normalises
-            return _EFFICIENTDET if signature.settles_values else None
+            return origins.EFFICIENTDET if signature.settles_values else None
     if not four.naming:
         return None
-    return _YOLOX if signature.has_focus else _YOLO
+    return origins.YOLOX if signature.has_focus else origins.YOLO

@@ -17,7 +17,8 @@ from framewire_server.models.decoding.box_codes import SsdCode
 from framewire_server.models.decoding.boxes import BoxForm, Units
 from framewire_server.models.decoding.plugin_heads import Activation, Decode, HeadDecoder, HeadScores
 from framewire_server.models.decoding.plugin_shapes import wrong_pair, wrong_ssd
-from framewire_server.models.exporters.plugin_origins import Origin, of_batched, of_efficient, of_ssd
+from framewire_server.models.exporters.origins import Origin
+from framewire_server.models.exporters.plugin_origins import of_batched, of_efficient, of_ssd
 from framewire_server.models.network.suppression_node import (
     ANCHORS,
     BATCHED_KINDS,
@@ -174,7 +175,7 @@ class _Reading:
                 f"its attributes: {facts}, score from {score or 0:g}, IoU {iou or _DEFAULT_IOU:g}",
                 origin.evidence,
             ),
-            doubts=(origin.doubt,) if origin.doubt else (),
+            doubts=origin.doubts,
             latches=(form.units,),
         )
 
