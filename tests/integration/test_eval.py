@@ -25,6 +25,8 @@ from tests.integration.test_command_line import framewire, nobody, refusal
 from tests.serving import served
 from tests.unit import onnx_models
 
+pytestmark = pytest.mark.models
+
 PETS = {"names": "{0: 'cat', 1: 'dog'}", "task": "detect"}
 DOG_ALONE = (16, 8, 32, 48)  # left, top, width, height in a.jpg: where the model of `pets` sees one
 

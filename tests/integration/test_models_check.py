@@ -14,6 +14,8 @@ import pytest
 from tests.integration.test_command_line import Ended, framewire, refusal
 from tests.unit import onnx_models
 
+pytestmark = pytest.mark.models
+
 PETS = {"names": "{0: 'cat', 1: 'dog'}", "stride": "32", "task": "detect"}
 
 

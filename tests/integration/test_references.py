@@ -19,6 +19,8 @@ from tests.references import (
     video_answers,
 )
 
+pytestmark = pytest.mark.models
+
 
 @pytest.mark.parametrize("max_batch", [1, 3, PICTURES])
 @pytest.mark.parametrize("reference", REFERENCES, ids=lambda reference: reference.name)

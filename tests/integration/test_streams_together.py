@@ -29,6 +29,7 @@ from tests.serving import served
 from tests.wire import WAIT, config, raw, results, stub
 
 FRAMES = 60
+PATIENCE_S = 10.0
 WINDOW = 4
 SIZES = ((64, 48), (320, 240), (640, 480), (33, 77))
 
@@ -195,9 +196,11 @@ async def test_nothing_is_left_behind() -> None:
         await life()
     gc.collect()
     assert server_threads() == []
-    assert open_files() <= files + 2, (
-        "gRPC closes sockets a little later; what grows with each life is a leak"
-    )
+    # gRPC closes sockets a little later; what stays open is a leak.
+    patience = asyncio.get_running_loop().time() + PATIENCE_S
+    while open_files() > files + 2 and asyncio.get_running_loop().time() < patience:
+        await asyncio.sleep(0.05)
+    assert open_files() <= files + 2
 
 
 def latest_frames(count: int) -> Iterator[pb.DetectRequest]:

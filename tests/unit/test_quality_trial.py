@@ -18,6 +18,7 @@ def small(shared: Path) -> Path:
     return shared / "data/models/yolo-fastest-1.1/yolo-fastest-1.1.decoded.onnx"
 
 
+@pytest.mark.models
 def test_the_right_way_is_surer_than_wrong_scales_however_sure_those_make_the_network(
     shared: Path, small: Path
 ) -> None:
