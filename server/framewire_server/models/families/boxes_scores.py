@@ -62,7 +62,7 @@ class BoxesScores:
                     f"its outputs {pair.boxes} and {pair.scores} are boxes and scores, but nothing says how pictures "
                     f"are prepared. {_HOW_TO_STATE}",
                 )
-            evidence.append("the network takes pixels 0 to 255 as they are")
+            evidence.append("the network itself tells the values of pixels")
             doubts = (_AS_IT_IS,)
         reading = _read(signature, pair)
         if isinstance(reading, str):
