@@ -176,9 +176,19 @@ def test_a_model_whose_preparation_must_be_stated_is_served_after_a_choice(
     assert served.status == 0 and "nothing speaks against it" in served.output and "face 0.9" in served.output
 
 
-def test_what_a_doubt_proposes_is_tried(shared: Path, tmp_path: Path) -> None:
-    source = shared / "data/models/nanodet_m_416/nanodet_m_416.onnx"
-    (tmp_path / "nanodet.onnx").symlink_to(source)
-    ended = check(tmp_path, tmp_path / "nanodet.onnx", shared / "data/images/dog.jpg")
-    assert "in doubt: pictures are letterboxed" in ended.output
-    assert re.search(r"^\d+\s+preset: nanodet\s", ended.output, re.MULTILINE), ended.output
+@pytest.mark.parametrize(
+    ("folder", "name", "proposed"),
+    [
+        ("nanodet_m_416", "nanodet_m_416", "preset: nanodet"),
+        ("yolox_nano_416", "yolox_nano_416_e2e6", "preset: yolo"),
+        ("yolox_nano_416", "yolox_nano_416", "preset: yolox-legacy"),
+    ],
+)
+def test_what_a_doubt_proposes_is_tried(
+    shared: Path, tmp_path: Path, folder: str, name: str, proposed: str
+) -> None:
+    model = tmp_path / f"{name}.onnx"
+    model.symlink_to(shared / f"data/models/{folder}/{name}.onnx")
+    ended = check(tmp_path, model, shared / "data/images/dog.jpg")
+    assert "in doubt: " in ended.output
+    assert re.search(rf"^\d+\s+{proposed}\s", ended.output, re.MULTILINE), ended.output

@@ -70,6 +70,8 @@ def test_a_choice_that_cannot_be_leaves_the_file_as_it_was(tmp_path: Path) -> No
         ("state resize: letterbox-centre-floor and pad: 0", [{"resize": "letterbox-centre-floor", "pad": 0}]),
         ("`preset: symmetric` (SSD), or `colour` and `resize`", [{"preset": "symmetric"}]),
         ("state preset: nothing-known, label_offset: 1", []),
+        ("wants ImageNet's mean: state preset: yolox-legacy for one", [{"preset": "yolox-legacy"}]),
+        ("by colour: red things, or resize: it", []),
     ],
 )
 def test_what_a_doubt_or_refusal_proposes_is_read(sentence: str, keys: list[dict[str, object]]) -> None:

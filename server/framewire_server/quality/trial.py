@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from pydantic import ValidationError
 
 from framewire import Box, Detection, FrameResult
 from framewire_server.errors import FrameFailure, ModelError
@@ -29,7 +30,7 @@ _GREY = 114
 _SHRUNK = 0.6
 _SAME = 0.5
 """Least IoU of two boxes of one thing. A box that stays as large when its picture shrinks to 0.6 has 0.36 at most."""
-_PROPOSAL = re.compile(rf"\b({'|'.join(PREPARATION)}): ([\w-]+)")
+_PROPOSAL = re.compile(r"\b(preset|colour|resize|pad|interpolation): ([\w-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +146,17 @@ def proposed(sentence: str) -> list[dict[str, Any]]:
     together."""
     found = [(key, int(value) if value.isdecimal() else value) for key, value in _PROPOSAL.findall(sentence)]
     others = {key: value for key, value in found if key != "preset"}
-    presets: list[dict[str, Any]] = [
-        {key: value} for key, value in found if key == "preset" and value in PRESETS
-    ]
-    return presets + ([others] if others else [])
+    presets: list[dict[str, Any]] = [{key: value} for key, value in found if key == "preset"]
+    return [keys for keys in [*presets, others] if keys and _can_be_stated(keys)]
+
+
+def _can_be_stated(keys: Mapping[str, Any]) -> bool:
+    """Whether a model file may say this: a sentence may have words after a colon that are no value."""
+    try:
+        ModelFile(schema=1, **keys)
+    except ValidationError:
+        return False
+    return True
 
 
 def _stating(stated: ModelFile, keys: Mapping[str, Any]) -> ModelFile:
