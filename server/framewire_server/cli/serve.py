@@ -71,6 +71,8 @@ def serve(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
+    # What frames decide about a model is said once, whether or not streams are logged.
+    logging.getLogger("framewire_server.models.decoding.latch").setLevel(logging.INFO)
     stated: dict[str, Any] = {
         "models": tuple(models) if models else None,
         "models_dir": models_dir,

@@ -27,6 +27,8 @@ def load(entry: Entry, config: ServerConfig) -> Detector:
     spec, network = read(entry.path, entry.name)
     detector = build(spec, network, config)
     entry.spec = detector.spec
+    for latch in detector.spec.latches:
+        latch.question = f"model {entry.name}: {latch.question}"  # of several models, whose verdict is logged
     return detector
 
 

@@ -27,8 +27,7 @@ _MOST_COLUMNS = 4
 _MOST_PICTURES = 8
 _TILE = 400, 300
 _CLEARLY = 1.2
-"""A way is clearly surer than another from this ratio on: with several pictures the right one came within it
-(five real networks, six pictures)."""
+"""A way is clearly surer than another from this ratio on: nearly equal ways of resizing differ by less."""
 _LEAST_EVIDENCE = 3.0
 """Sureness, summed over the pictures, from which a ranking means something: three objects found for certain."""
 
