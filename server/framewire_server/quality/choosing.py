@@ -26,7 +26,7 @@ _MOST_ROWS = 8
 _MOST_COLUMNS = 4
 _MOST_PICTURES = 8
 _TILE = 400, 300
-_CLEARLY = 1.2
+_CLEARLY = 1.5
 """A way is clearly surer than another from this ratio on: nearly equal ways of resizing differ by less."""
 _LEAST_EVIDENCE = 3.0
 """Sureness, summed over the pictures, from which a ranking means something: three objects found for certain."""
