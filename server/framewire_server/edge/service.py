@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class Service:
     budget: ByteBudget
     pictures: Pictures
     draining: bool = False
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Tells a client that reconnects whether it is still the same process."""
     calls: set[Drainable] = field(default_factory=set)
     calls_ended: Callable[[], None] = lambda: None
     """Called when the last call ends."""

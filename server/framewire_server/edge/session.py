@@ -105,6 +105,7 @@ class Session:
                 limits=service.limits(),
                 accepted_encodings=list(messages.ENCODINGS),
                 server_version=service.version,
+                server_instance=service.instance,
             )
         )
 

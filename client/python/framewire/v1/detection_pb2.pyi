@@ -188,7 +188,7 @@ class Frame(_message.Message):
     def __init__(self, frame_id: _Optional[int] = ..., encoding: _Optional[_Union[FrameEncoding, str]] = ..., content: _Optional[bytes] = ..., age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., capture_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., dropped_before: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., row_stride: _Optional[int] = ..., key_frame: bool = ...) -> None: ...
 
 class StreamStarted(_message.Message):
-    __slots__ = ("model", "model_version", "labels", "input_width", "input_height", "window", "overload", "effective_options", "limits", "accepted_encodings", "server_version")
+    __slots__ = ("model", "model_version", "labels", "input_width", "input_height", "window", "overload", "effective_options", "limits", "accepted_encodings", "server_version", "server_instance")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +200,7 @@ class StreamStarted(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_ENCODINGS_FIELD_NUMBER: _ClassVar[int]
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SERVER_INSTANCE_FIELD_NUMBER: _ClassVar[int]
     model: str
     model_version: str
     labels: _containers.RepeatedScalarFieldContainer[str]
@@ -211,7 +212,8 @@ class StreamStarted(_message.Message):
     limits: FrameLimits
     accepted_encodings: _containers.RepeatedScalarFieldContainer[FrameEncoding]
     server_version: str
-    def __init__(self, model: _Optional[str] = ..., model_version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., window: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, _Mapping]] = ..., effective_options: _Optional[_Union[EffectiveOptions, _Mapping]] = ..., limits: _Optional[_Union[FrameLimits, _Mapping]] = ..., accepted_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., server_version: _Optional[str] = ...) -> None: ...
+    server_instance: str
+    def __init__(self, model: _Optional[str] = ..., model_version: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., window: _Optional[int] = ..., overload: _Optional[_Union[OverloadPolicy, _Mapping]] = ..., effective_options: _Optional[_Union[EffectiveOptions, _Mapping]] = ..., limits: _Optional[_Union[FrameLimits, _Mapping]] = ..., accepted_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., server_version: _Optional[str] = ..., server_instance: _Optional[str] = ...) -> None: ...
 
 class EffectiveOptions(_message.Message):
     __slots__ = ("score_threshold", "iou_threshold", "max_detections", "label_filter", "max_frame_age")

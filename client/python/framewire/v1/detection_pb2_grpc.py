@@ -37,8 +37,14 @@ class DetectionServiceStub(object):
     UNKNOWN_LABEL, NO_DEFAULT_MODEL
     NOT_FOUND           UNKNOWN_MODEL, UNKNOWN_VERSION, do not retry
     UNAVAILABLE         MODEL_LOADING, DRAINING: retry after google.rpc.RetryInfo;
-    MODEL_FAILED: the operator must act
+    MODEL_FAILED: the operator must act;
+    IDLE_STREAM: nothing was sent for long, open a new stream
+    with the next frame;
+    SLOW_READER: results were not read for long
+    RESOURCE_EXHAUSTED  STREAM_LIMIT, IDENTITY_STREAM_LIMIT: too many streams, on
+    the server or of this client; retry after RetryInfo
     PERMISSION_DENIED   ADMINISTRATION_OFF
+    FAILED_PRECONDITION MODEL_REFUSED: a model that LoadModel named cannot be served
     INTERNAL            INTERNAL: a defect of the server; details are in its log only
     A status without ErrorInfo is gRPC's own, for example RESOURCE_EXHAUSTED for a
     message larger than the transport takes.
@@ -74,8 +80,14 @@ class DetectionServiceServicer(object):
     UNKNOWN_LABEL, NO_DEFAULT_MODEL
     NOT_FOUND           UNKNOWN_MODEL, UNKNOWN_VERSION, do not retry
     UNAVAILABLE         MODEL_LOADING, DRAINING: retry after google.rpc.RetryInfo;
-    MODEL_FAILED: the operator must act
+    MODEL_FAILED: the operator must act;
+    IDLE_STREAM: nothing was sent for long, open a new stream
+    with the next frame;
+    SLOW_READER: results were not read for long
+    RESOURCE_EXHAUSTED  STREAM_LIMIT, IDENTITY_STREAM_LIMIT: too many streams, on
+    the server or of this client; retry after RetryInfo
     PERMISSION_DENIED   ADMINISTRATION_OFF
+    FAILED_PRECONDITION MODEL_REFUSED: a model that LoadModel named cannot be served
     INTERNAL            INTERNAL: a defect of the server; details are in its log only
     A status without ErrorInfo is gRPC's own, for example RESOURCE_EXHAUSTED for a
     message larger than the transport takes.
@@ -133,8 +145,14 @@ class DetectionService(object):
     UNKNOWN_LABEL, NO_DEFAULT_MODEL
     NOT_FOUND           UNKNOWN_MODEL, UNKNOWN_VERSION, do not retry
     UNAVAILABLE         MODEL_LOADING, DRAINING: retry after google.rpc.RetryInfo;
-    MODEL_FAILED: the operator must act
+    MODEL_FAILED: the operator must act;
+    IDLE_STREAM: nothing was sent for long, open a new stream
+    with the next frame;
+    SLOW_READER: results were not read for long
+    RESOURCE_EXHAUSTED  STREAM_LIMIT, IDENTITY_STREAM_LIMIT: too many streams, on
+    the server or of this client; retry after RetryInfo
     PERMISSION_DENIED   ADMINISTRATION_OFF
+    FAILED_PRECONDITION MODEL_REFUSED: a model that LoadModel named cannot be served
     INTERNAL            INTERNAL: a defect of the server; details are in its log only
     A status without ErrorInfo is gRPC's own, for example RESOURCE_EXHAUSTED for a
     message larger than the transport takes.

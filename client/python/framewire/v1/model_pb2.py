@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from framewire.v1 import detection_pb2 as framewire_dot_v1_dot_detection__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66ramewire/v1/model.proto\x12\x0c\x66ramewire.v1\x1a\x1c\x66ramewire/v1/detection.proto\"\x13\n\x11ListModelsRequest\"Q\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.framewire.v1.Model\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"N\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.framewire.v1.Model\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\"!\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\x11LoadModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.framewire.v1.Model\"#\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x15\n\x13UnloadModelResponse\"\xdb\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.framewire.v1.ModelState\x12\x0f\n\x07\x66\x61ilure\x18\x05 \x01(\t\x12\x13\n\x0binput_width\x18\x06 \x01(\r\x12\x14\n\x0cinput_height\x18\x07 \x01(\r\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x37\n\x0f\x64\x65\x66\x61ult_options\x18\t \x01(\x0b\x32\x1e.framewire.v1.EffectiveOptions\x12\x37\n\x12\x61\x63\x63\x65pted_encodings\x18\n \x03(\x0e\x32\x1b.framewire.v1.FrameEncoding\x12)\n\x06limits\x18\x0b \x01(\x0b\x32\x19.framewire.v1.FrameLimits\x12\x11\n\tmax_batch\x18\x0c \x01(\r*q\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x32\xcc\x02\n\x0cModelService\x12O\n\nListModels\x12\x1f.framewire.v1.ListModelsRequest\x1a .framewire.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.framewire.v1.GetModelRequest\x1a\x1e.framewire.v1.GetModelResponse\x12L\n\tLoadModel\x12\x1e.framewire.v1.LoadModelRequest\x1a\x1f.framewire.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .framewire.v1.UnloadModelRequest\x1a!.framewire.v1.UnloadModelResponseBn\n\x0fio.framewire.v1B\nModelProtoP\x01Z>github.com/framewire/framewire/gen/go/framewire/v1;framewirev1\xaa\x02\x0c\x46ramewire.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66ramewire/v1/model.proto\x12\x0c\x66ramewire.v1\x1a\x1c\x66ramewire/v1/detection.proto\"\x13\n\x11ListModelsRequest\"Q\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.framewire.v1.Model\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"N\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.framewire.v1.Model\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\"!\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\x11LoadModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.framewire.v1.Model\"#\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x15\n\x13UnloadModelResponse\"\xf3\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.framewire.v1.ModelState\x12\x0f\n\x07\x66\x61ilure\x18\x05 \x01(\t\x12\x13\n\x0binput_width\x18\x06 \x01(\r\x12\x14\n\x0cinput_height\x18\x07 \x01(\r\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x37\n\x0f\x64\x65\x66\x61ult_options\x18\t \x01(\x0b\x32\x1e.framewire.v1.EffectiveOptions\x12\x37\n\x12\x61\x63\x63\x65pted_encodings\x18\n \x03(\x0e\x32\x1b.framewire.v1.FrameEncoding\x12)\n\x06limits\x18\x0b \x01(\x0b\x32\x19.framewire.v1.FrameLimits\x12\x11\n\tmax_batch\x18\x0c \x01(\r\x12\x16\n\x0eupdate_failure\x18\r \x01(\t*q\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x32\xcc\x02\n\x0cModelService\x12O\n\nListModels\x12\x1f.framewire.v1.ListModelsRequest\x1a .framewire.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.framewire.v1.GetModelRequest\x1a\x1e.framewire.v1.GetModelResponse\x12L\n\tLoadModel\x12\x1e.framewire.v1.LoadModelRequest\x1a\x1f.framewire.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .framewire.v1.UnloadModelRequest\x1a!.framewire.v1.UnloadModelResponseBn\n\x0fio.framewire.v1B\nModelProtoP\x01Z>github.com/framewire/framewire/gen/go/framewire/v1;framewirev1\xaa\x02\x0c\x46ramewire.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'framewire.v1.model_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.framewire.v1B\nModelProtoP\001Z>github.com/framewire/framewire/gen/go/framewire/v1;framewirev1\252\002\014Framewire.V1'
-  _globals['_MODELSTATE']._serialized_start=792
-  _globals['_MODELSTATE']._serialized_end=905
+  _globals['_MODELSTATE']._serialized_start=816
+  _globals['_MODELSTATE']._serialized_end=929
   _globals['_LISTMODELSREQUEST']._serialized_start=72
   _globals['_LISTMODELSREQUEST']._serialized_end=91
   _globals['_LISTMODELSRESPONSE']._serialized_start=93
@@ -52,7 +52,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNLOADMODELRESPONSE']._serialized_start=419
   _globals['_UNLOADMODELRESPONSE']._serialized_end=440
   _globals['_MODEL']._serialized_start=443
-  _globals['_MODEL']._serialized_end=790
-  _globals['_MODELSERVICE']._serialized_start=908
-  _globals['_MODELSERVICE']._serialized_end=1240
+  _globals['_MODEL']._serialized_end=814
+  _globals['_MODELSERVICE']._serialized_start=932
+  _globals['_MODELSERVICE']._serialized_end=1264
 # @@protoc_insertion_point(module_scope)

@@ -67,7 +67,7 @@ class UnloadModelResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "family", "state", "failure", "input_width", "input_height", "labels", "default_options", "accepted_encodings", "limits", "max_batch")
+    __slots__ = ("name", "version", "family", "state", "failure", "input_width", "input_height", "labels", "default_options", "accepted_encodings", "limits", "max_batch", "update_failure")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class Model(_message.Message):
     ACCEPTED_ENCODINGS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FAILURE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     family: str
@@ -92,4 +93,5 @@ class Model(_message.Message):
     accepted_encodings: _containers.RepeatedScalarFieldContainer[_detection_pb2.FrameEncoding]
     limits: _detection_pb2.FrameLimits
     max_batch: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., family: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., failure: _Optional[str] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., default_options: _Optional[_Union[_detection_pb2.EffectiveOptions, _Mapping]] = ..., accepted_encodings: _Optional[_Iterable[_Union[_detection_pb2.FrameEncoding, str]]] = ..., limits: _Optional[_Union[_detection_pb2.FrameLimits, _Mapping]] = ..., max_batch: _Optional[int] = ...) -> None: ...
+    update_failure: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., family: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., failure: _Optional[str] = ..., input_width: _Optional[int] = ..., input_height: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., default_options: _Optional[_Union[_detection_pb2.EffectiveOptions, _Mapping]] = ..., accepted_encodings: _Optional[_Iterable[_Union[_detection_pb2.FrameEncoding, str]]] = ..., limits: _Optional[_Union[_detection_pb2.FrameLimits, _Mapping]] = ..., max_batch: _Optional[int] = ..., update_failure: _Optional[str] = ...) -> None: ...
