@@ -156,7 +156,7 @@ class Server:
             return
         try:
             pipeline = await asyncio.to_thread(self._loader, entry, self._config)
-            self._device.add(pipeline)
+            self._device.bind(entry.name, pipeline)
         except ModelError as error:
             if entry.named:
                 raise

@@ -10,7 +10,7 @@ from framewire_server.core.outcomes import Found, Outcome, Timings
 from framewire_server.core.scheduler import Scheduler
 
 MODEL = "model"
-FOUND = Found((), 8, 8, Timings(), 1, "v1")
+FOUND = Found((), 8, 8, Timings(), 1, spec="v1")
 
 
 class Clock:

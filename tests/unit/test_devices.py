@@ -6,7 +6,7 @@ import contextlib
 import queue
 import sys
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import pytest
@@ -43,8 +43,8 @@ class Network:
     def __init__(
         self, model: str = MODEL, *, max_batch: int = 4, batch_wait_s: float = 0.0, gated: bool = True
     ) -> None:
-        self.model: Hashable = model
-        self.version = "v1"
+        self.name = model
+        self.spec = "v1"
         self.max_batch = max_batch
         self.batch_wait_s = batch_wait_s
         self.placed: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -117,7 +117,7 @@ class Bench:
             else PooledDevice("bench", self.scheduler, self._deliver, lanes=lanes, workers=workers)
         )
         for network in networks:
-            self.device.add(network)
+            self.device.bind(network.name, network)
         self._outcomes: queue.SimpleQueue[tuple[str, Outcome]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}
 
@@ -200,7 +200,7 @@ def test_an_idle_device_runs_a_frame_at_once_and_alone(kind: str) -> None:
             network.let()
             outcome = at.outcomes(1)[word]
             assert found(outcome) == (word, 1)
-            assert isinstance(outcome, Found) and (outcome.width, outcome.model_version) == (3, "v1")
+            assert isinstance(outcome, Found) and (outcome.width, outcome.spec) == (3, "v1")
 
 
 @both_kinds
@@ -530,7 +530,7 @@ def test_between_many_senders_and_many_threads_nothing_is_lost_doubled_or_mixed_
     ]
 
     def send(sender: int) -> None:
-        model = str(networks[sender % 3].model)
+        model = str(networks[sender % 3].name)
         mailbox = at.scheduler.open_mailbox(model, f"identity {sender % 2}", 40, WhenFull.DROP_NEWEST)
         for word in words[sender]:
             at.put(word, mailbox)

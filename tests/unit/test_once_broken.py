@@ -55,7 +55,7 @@ def test_a_batch_wait_that_ends_between_two_looks_at_the_clock_still_ends() -> N
     network = Network(batch_wait_s=1.0, gated=False)
     scheduler = Scheduler(delivered.extend, lambda: next(ticks) * 0.6)
     device = PooledDevice("ticking", scheduler, delivered.extend, lanes=1, workers=1)
-    device.add(network)
+    device.bind(network.name, network)
     device.start()
     box = scheduler.open_mailbox(MODEL, "a", 8, WhenFull.DROP_OLDEST)
     scheduler.put(box, frame(Owner(), 1))
@@ -93,7 +93,7 @@ def test_frames_that_came_before_their_model_was_added_are_answered(kind: str) -
         at.send("x", model="other")
         at.outcomes(1)
         late = Network("late", gated=False)
-        at.device.add(late)
+        at.device.bind(late.name, late)
         late.started.get(timeout=2)
 
 

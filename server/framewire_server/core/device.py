@@ -21,10 +21,10 @@ class Device:
         self._threads: list[threading.Thread] = []
         self._work = scheduler.condition(each_frame=True)
 
-    def add(self, pipeline: Pipeline) -> None:
-        """Lets the device answer frames of one more model."""
+    def bind(self, key: Hashable, pipeline: Pipeline) -> None:
+        """Has frames of the scheduler's key `key` answered by `pipeline`."""
         with self._scheduler.lock:
-            self._pipelines[pipeline.model] = pipeline
+            self._pipelines[key] = pipeline
             self._work.notify_all()
 
     def start(self) -> None:

@@ -6,7 +6,6 @@ Handing pictures from a worker to a lane costs more than it gains where both are
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
 
 from framewire_server.core.device import Device
 from framewire_server.core.frame import Deliver, Frame
@@ -23,15 +22,15 @@ class InlineDevice(Device):
         self._spawn("lane", lanes, self._run_lane)
 
     def _run_lane(self) -> None:
-        rows: dict[Hashable, object] = {}
+        rows: dict[Pipeline, object] = {}
         # Of its own, so that a lane that waits for company cannot take the wake-up of an idle lane.
         company = self._scheduler.condition(each_frame=True)
         while taken := self._next_batch(company):
             pipeline, frames = taken
             try:
-                if pipeline.model not in rows:
-                    rows[pipeline.model] = pipeline.new_rows()
-                outcomes = self._answer(pipeline, rows[pipeline.model], frames)
+                if pipeline not in rows:
+                    rows[pipeline] = pipeline.new_rows()
+                outcomes = self._answer(pipeline, rows[pipeline], frames)
             except Exception as error:  # say, no memory for rows: the lane goes on
                 outcomes = [(frame, failure(pipeline, frame, error)) for frame in frames]
             self._deliver(outcomes)

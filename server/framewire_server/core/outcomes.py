@@ -60,7 +60,8 @@ class Found(NamedTuple):
     """Height of the upright picture in pixels."""
     timings: Timings
     batch_size: int
-    model_version: str
+    spec: object
+    """The pipeline's description of the model that answered."""
 
 
 class Dropped(NamedTuple):

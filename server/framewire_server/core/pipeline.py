@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from framewire_server.core.frame import Frame
@@ -18,13 +18,13 @@ class Pipeline(Protocol):
     to the core. Every method may be called from several threads, each with its own rows."""
 
     @property
-    def model(self) -> Hashable:
-        """The scheduler's key of the model."""
+    def name(self) -> str:
+        """What logs call the model."""
         ...
 
     @property
-    def version(self) -> str:
-        """The version that answers."""
+    def spec(self) -> object:
+        """Describes the model and its version to whoever reads outcomes; opaque to the core."""
         ...
 
     @property
@@ -75,7 +75,7 @@ def failure(pipeline: Pipeline, frame: Frame, error: Exception) -> Failed:
     timings = Timings(queue_s=frame.taken_at - frame.read_at)
     if isinstance(error, FrameFailure):
         return Failed(error.reason, str(error), timings)
-    log.error("model %s failed on frame %d", pipeline.model, frame.frame_id, exc_info=error)
+    log.error("model %s failed on frame %d", pipeline.name, frame.frame_id, exc_info=error)
     message = "the model failed on this frame; the server's log says why"
     return Failed(ErrorReason.MODEL_FAILED, message, timings)
 
@@ -126,4 +126,4 @@ def _outcome(
         inference_s=end - start,
         postprocess_s=clock() - begin,
     )
-    return Found(detections, width, height, timings, batch_size, pipeline.version)
+    return Found(detections, width, height, timings, batch_size, pipeline.spec)

@@ -92,13 +92,13 @@ class PooledDevice(Device):
         self._spawn("prepare", workers, self._run_worker)
         self._spawn("lane", lanes, self._run_lane)
 
-    def add(self, pipeline: Pipeline) -> None:
-        """Lets the device answer frames of one more model."""
+    def bind(self, key: Hashable, pipeline: Pipeline) -> None:
+        """Has frames of the scheduler's key `key` answered by `pipeline`."""
         rows = _Rows(pipeline, self._batches)
         with self._scheduler.lock:
-            self._rows[pipeline.model] = rows
-            self._turns.append(pipeline.model)
-        super().add(pipeline)
+            self._rows[key] = rows
+            self._turns.append(key)
+        super().bind(key, pipeline)
 
     def _run_worker(self) -> None:
         while taken := self._take():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 
@@ -165,7 +167,7 @@ def fill_result(result: pb.FrameResult, frame: Frame, outcome: Outcome, now: flo
 def _fill_found(result: pb.FrameResult, outcome: Found) -> None:
     result.width = outcome.width
     result.height = outcome.height
-    result.model_version = outcome.model_version
+    result.model_version = cast(ModelSpec, outcome.spec).version
     result.batch_size = outcome.batch_size
     result.detections.SetInParent()
     add = result.detections.detections.add

@@ -28,8 +28,7 @@ class Detector:
         self._engine = engine
         self._preparer = preparer
         self.batch_wait_s = batch_wait_s
-        self.model = spec.name
-        self.version = spec.version
+        self.name = spec.name
         self.max_batch = engine.max_batch
 
     def new_rows(self) -> object:
@@ -55,7 +54,7 @@ class Detector:
 
     def detect(self, outputs: object, row: int, placement: object, options: object) -> Sequence[Detection]:
         """See Pipeline. Thresholds, allow-list, suppression, the best few, back to the picture, labels."""
-        wanted = cast(EffectiveOptions, options)
+        wanted = cast(EffectiveOptions, options).for_spec(self.spec)
         found = plausible(self.spec.decoder(cast(Outputs, outputs), row, wanted.score_threshold))
         if wanted.allowed is not None:
             allowed = wanted.allowed
