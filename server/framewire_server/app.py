@@ -16,6 +16,7 @@ from framewire.v1 import detection_pb2, model_pb2, model_pb2_grpc
 from framewire_server.config import ServerConfig
 from framewire_server.core.budget import ByteBudget
 from framewire_server.core.device import Device
+from framewire_server.core.flow import Load
 from framewire_server.core.frame import Frame
 from framewire_server.core.inline import InlineDevice
 from framewire_server.core.outcomes import Outcome
@@ -23,6 +24,7 @@ from framewire_server.core.pictures import Pictures
 from framewire_server.core.pipeline import Pipeline
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.edge.detection import DetectionHandlers
+from framewire_server.edge.limits import StreamLimits
 from framewire_server.edge.models import ModelHandlers
 from framewire_server.edge.service import Service
 from framewire_server.errors import ListenError, ModelError
@@ -31,6 +33,7 @@ from framewire_server.pipeline.loading import load
 
 _TRANSPORT_MARGIN = 1.25
 _JOIN_S = 2.0
+_OTHER_CALLS = 1024  # beside streams: single pictures, health, models
 _GRACE_S = 0.5  # for what the transport still has to write; all calls have ended
 _SERVICES = tuple(
     file.services_by_name[name].full_name
@@ -94,6 +97,8 @@ class Server:
             scheduler=scheduler,
             budget=budget,
             pictures=Pictures(scheduler, budget, config.max_waiting_pictures),
+            load=Load(lambda now: self._device.utilisation(now)),
+            streams=StreamLimits(config.max_streams, config.max_streams_per_identity),
         )
         self._device = (
             device_maker(scheduler, self._deliver)
@@ -101,7 +106,9 @@ class Server:
             else InlineDevice("cpu", scheduler, self._deliver, lanes=config.lanes)
         )
         self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(options=_channel_options(config))
+        self._grpc = grpc.aio.server(
+            options=_channel_options(config), maximum_concurrent_rpcs=config.max_streams + _OTHER_CALLS
+        )
         self.address = ""
 
     async def start(self, stop: asyncio.Event) -> None:
@@ -215,6 +222,8 @@ def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # Otherwise a stream that is not read lets in some 4 MiB of frames that nobody asked for.
         ("grpc.http2.bdp_probe", 0),
+        # What is left of a call that was cut because nobody reads it counts here until it is read.
+        ("grpc.max_concurrent_streams", config.max_streams_per_identity + _OTHER_CALLS),
         # A second server on the same port would silently take half of the streams.
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", 30_000),

@@ -33,6 +33,22 @@ class ServerConfig(BaseSettings):
     window: int = Field(16, ge=1, le=1024)
     """Frames of one stream that may be unanswered. More hides longer round trips and lets frames get older."""
 
+    max_streams: int = Field(4096, ge=1)
+    """Streams that may be open."""
+
+    max_streams_per_identity: int = Field(2048, ge=1)
+    """Streams of one client (of one address) that may be open."""
+
+    idle_timeout_s: float = Field(600.0, ge=0)
+    """Seconds after which a stream ends on which nothing was sent; 0 for never. The SDK opens it again silently."""
+
+    slow_reader_timeout_s: float = Field(60.0, ge=0)
+    """Seconds after which a stream ends whose client does not read its results; 0 for never."""
+
+    max_stream_age_s: float = Field(0.0, ge=0)
+    """Seconds, a fifth more or less, after which a stream is asked to move, so that a server that came back fills
+    again; 0 for never."""
+
     max_frame_bytes: int = Field(16 * _MIB, ge=1024, le=1 << 30)
     """Most bytes of one frame's content; a raw 1080p picture has 6 MiB."""
 

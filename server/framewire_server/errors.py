@@ -4,6 +4,7 @@ RequestError            a client's call cannot go on; the edge turns it into a s
 ├── InvalidRequest      the client broke a rule of the protocol
 ├── ModelNotFound       no such model
 ├── Unavailable         loading or draining: worth a retry
+├── LimitReached        too many streams: worth a retry
 └── NotPermitted        administration is off
 FrameFailure            one frame cannot be answered; its stream lives on
 OperatorError           the server cannot start as told: a message for its operator
@@ -35,6 +36,10 @@ class ModelNotFound(RequestError):
 
 class Unavailable(RequestError):
     """Not now: the model is loading or the server is draining."""
+
+
+class LimitReached(RequestError):
+    """Too many streams, on the server or of one client."""
 
 
 class NotPermitted(RequestError):

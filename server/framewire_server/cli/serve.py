@@ -47,6 +47,11 @@ def serve(
     window: Annotated[int | None, typer.Option(help="Frames of one stream that may be unanswered.")] = None,
     max_frame_bytes: Annotated[int | None, typer.Option(help="Most bytes of one frame.")] = None,
     max_frame_pixels: Annotated[int | None, typer.Option(help="Most pixels of one frame.")] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Streams that may be open.")] = None,
+    max_stream_age: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Ask streams to move after about this long (default: never)."),
+    ] = None,
     drain_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="How long to go on answering after Ctrl-C.")
     ] = None,
@@ -83,6 +88,8 @@ def serve(
         "window": window,
         "max_frame_bytes": max_frame_bytes,
         "max_frame_pixels": max_frame_pixels,
+        "max_streams": max_streams,
+        "max_stream_age_s": max_stream_age,
         "drain_timeout_s": drain_timeout,
     }
     try:

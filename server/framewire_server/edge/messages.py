@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 
 from framewire.v1 import detection_pb2 as pb
+from framewire_server.core.flow import Advice
 from framewire_server.core.frame import Frame
 from framewire_server.core.outcomes import Dropped, DropReason, ErrorReason, Failed, Found, Outcome
 from framewire_server.core.stream import Latest, Wait
@@ -114,6 +115,16 @@ def policy_message(granted: Latest | Wait) -> pb.OverloadPolicy:
     if isinstance(granted, Wait):
         return pb.OverloadPolicy(wait=pb.WaitPolicy())
     return pb.OverloadPolicy(latest=pb.LatestPolicy(capacity=granted.capacity))
+
+
+def flow_update(advice: Advice) -> pb.DetectResponse:
+    """Tells a client what may spare the server."""
+    update = pb.FlowUpdate(window=advice.window)
+    if advice.target_frame_rate is not None:
+        update.target_frame_rate = advice.target_frame_rate
+    if advice.max_side is not None:
+        update.max_side = advice.max_side
+    return pb.DetectResponse(flow_update=update)
 
 
 def expires_at(frame: pb.Frame, resolved: EffectiveOptions, read_at: float) -> float | None:

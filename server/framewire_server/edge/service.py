@@ -11,8 +11,10 @@ from typing import Protocol
 from framewire.v1 import detection_pb2 as pb
 from framewire_server.config import ServerConfig
 from framewire_server.core.budget import ByteBudget
+from framewire_server.core.flow import Load
 from framewire_server.core.pictures import Pictures
 from framewire_server.core.scheduler import Scheduler
+from framewire_server.edge.limits import StreamLimits
 from framewire_server.edge.status import ServicerContext
 from framewire_server.errors import Unavailable
 from framewire_server.models.repository import Repository
@@ -42,6 +44,8 @@ class Service:
     scheduler: Scheduler
     budget: ByteBudget
     pictures: Pictures
+    load: Load
+    streams: StreamLimits
     draining: bool = False
     instance: str = field(default_factory=lambda: secrets.token_hex(8))
     """Tells a client that reconnects whether it is still the same process."""

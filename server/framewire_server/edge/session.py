@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from typing import cast
 
 import grpc
 
 from framewire.v1 import detection_pb2 as pb
+from framewire_server.core.flow import Flow
 from framewire_server.core.outcomes import DropReason, Failed
 from framewire_server.core.stream import Stream
 from framewire_server.edge import messages
+from framewire_server.edge.patience import Patience
 from framewire_server.edge.service import Service, draining, identity
 from framewire_server.edge.status import ServicerContext
-from framewire_server.errors import FrameFailure, InvalidRequest
+from framewire_server.errors import FrameFailure, InvalidRequest, RequestError
 from framewire_server.models.options import EffectiveOptions
 from framewire_server.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
 _LONGEST_NAME_BYTES = 128
+_AGE_JITTER = 0.2  # streams that were opened together are not to move together
 
 
 class Session:
@@ -34,26 +38,54 @@ class Session:
         self._context = context
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
-        self._notices: list[pb.DetectResponse] = []  # at most the one of draining
+        self._notices: dict[str, pb.DetectResponse] = {}  # at most one of a kind: the newest
+        self._timers: list[asyncio.TimerHandle] = []
+        self._is_open = False
         self._shut = False
+        self._given_up: RequestError | None = None
         self._last_id = -1
         self._stream: Stream
         self._spec: ModelSpec
         self._options: EffectiveOptions
+        self._flow: Flow
 
     async def run(self) -> None:
-        """Answers the call. Raises RequestError for what the client, or the drain, ends it with."""
+        """Answers the call. Raises RequestError for what the client, a limit, or the drain ends it with."""
+        settings = self._service.config
+        self._task = asyncio.current_task()
+        with self._service.streams.stream(identity(self._context)):
+            self._patience = Patience(
+                settings.idle_timeout_s, settings.slow_reader_timeout_s, self._is_idle, self._give_up
+            )
+            try:
+                await self._converse()
+            except asyncio.CancelledError:
+                if self._given_up:
+                    raise self._given_up from None
+                raise
+            finally:
+                self._patience.end()
+                for timer in self._timers:
+                    timer.cancel()
+
+    async def _converse(self) -> None:
         config = await self._read_config()
         if config is None:
             return
         self._service.enter(self)
         try:
             started = self._open(config)
+            self._is_open = True
+            unwatch = self._service.budget.watch(self._narrow)
             try:
-                await self._context.write(started.SerializeToString())
+                await self._send(started)
+                self._start_ageing()
+                if self._service.budget.short:
+                    self._narrow()
                 await self._answer()
             finally:
                 self._stream.close()
+                unwatch()
         finally:
             self._service.leave(self)
 
@@ -61,14 +93,49 @@ class Session:
         """Tells the client to open its next stream elsewhere."""
         notice = pb.DetectResponse()
         messages.set_duration(notice.draining.drain_timeout, self._service.config.drain_timeout_s)
-        self._notices.append(notice)
-        self._changed.set()
+        self._notice(notice)
 
     def shut(self) -> None:
         """Ends unresolved frames as SHUTTING_DOWN, and the call once they are written."""
         self._shut = True
         self._stream.drop_all(DropReason.SHUTTING_DOWN)
         self._wake()
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is left to answer."""
+        return not self._is_open or not (self._stream.unresolved or self._stream.outbox)
+
+    def _give_up(self, error: RequestError) -> None:
+        """Ends a call that may be waiting for its client, to read or to write."""
+        self._given_up = error
+        if self._task:
+            self._task.cancel()
+
+    def _start_ageing(self) -> None:
+        """Asks the client to move when the stream is old, and ends it when the client does not."""
+        settings = self._service.config
+        if settings.max_stream_age_s:
+            age_s = settings.max_stream_age_s * random.uniform(1 - _AGE_JITTER, 1 + _AGE_JITTER)
+            loop = asyncio.get_running_loop()
+            self._timers = [
+                loop.call_later(age_s, self.drain),
+                loop.call_later(age_s + settings.drain_timeout_s, self.shut),
+            ]
+
+    def _narrow(self) -> None:
+        """Takes over the window that the server's memory allows now."""
+        self._stream.window = self._flow.window(narrow=self._service.budget.short)
+        self._advise(time.monotonic())
+        self._wake()
+
+    def _advise(self, now: float) -> None:
+        """Tells the client what is worth sending, if that has changed."""
+        if advice := self._flow.look(now):
+            self._notice(messages.flow_update(advice))
+
+    def _notice(self, notice: pb.DetectResponse) -> None:
+        self._notices[notice.WhichOneof("payload") or ""] = notice
+        self._changed.set()
 
     async def _read_config(self) -> pb.StreamConfig | None:
         request = await self._read()
@@ -91,6 +158,7 @@ class Session:
         policy = messages.policy(config.overload, window)
         who = identity(self._context)
         self._stream = Stream(service.scheduler, service.budget, spec.name, who, policy, window, self._wake)
+        self._flow = Flow(window, max(spec.input_width, spec.input_height), service.load, time.monotonic())
         log.info("stream %r of %s opened on model %s", config.stream_name, who, spec.name)
         return pb.DetectResponse(
             started=pb.StreamStarted(
@@ -132,14 +200,22 @@ class Session:
         outbox = self._stream.outbox
         while outbox or self._notices:
             if self._notices:
-                await self._context.write(self._notices.pop(0).SerializeToString())
+                await self._send(self._notices.pop(next(iter(self._notices))))
                 continue
             frame, outcome = outbox[0]
             response = pb.DetectResponse()
-            messages.fill_result(response.result, frame, outcome, time.monotonic())
-            await self._context.write(response.SerializeToString())
+            now = time.monotonic()
+            messages.fill_result(response.result, frame, outcome, now)
+            await self._send(response)
             outbox.popleft()
             self._room.set()
+            self._flow.count(outcome)
+            self._advise(now)
+
+    async def _send(self, response: pb.DetectResponse) -> None:
+        self._patience.writing()
+        await self._context.write(response.SerializeToString())
+        self._patience.written()
 
     async def _read_requests(self) -> None:
         """Reads until half-close. Raises RequestError when the client breaks a rule."""
@@ -194,6 +270,7 @@ class Session:
             if self._context.cancelled():  # cut off, which is no half-close
                 raise asyncio.CancelledError
             return None
+        self._patience.read()
         request = pb.DetectRequest()
         messages.parse(request, cast(bytes, content))
         return request

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from typing import Any, NoReturn
 
@@ -13,6 +15,7 @@ from grpc_status import rpc_status
 
 from framewire_server.errors import (
     InvalidRequest,
+    LimitReached,
     ModelNotFound,
     NotPermitted,
     RequestError,
@@ -22,11 +25,13 @@ from framewire_server.errors import (
 log = logging.getLogger(__name__)
 DOMAIN = "framewire"
 _MOST_CHARACTERS = 1500
+_WRITE_S = 1.0
 
 _CODES: dict[type[RequestError], code_pb2.Code.ValueType] = {
     InvalidRequest: code_pb2.INVALID_ARGUMENT,
     ModelNotFound: code_pb2.NOT_FOUND,
     Unavailable: code_pb2.UNAVAILABLE,
+    LimitReached: code_pb2.RESOURCE_EXHAUSTED,
     NotPermitted: code_pb2.PERMISSION_DENIED,
 }
 
@@ -38,8 +43,11 @@ async def abort(context: ServicerContext, error: Exception) -> NoReturn:
     if not isinstance(error, RequestError):
         log.error("a call failed", exc_info=error)
         error = RequestError("INTERNAL", "internal error")
-    await context.abort_with_status(rpc_status.to_status(_status(error)))
-    raise AssertionError("abort_with_status always raises")
+    status = rpc_status.to_status(_status(error))
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(context.abort_with_status(status), _WRITE_S)
+    # A client that does not read does not get the status either; gRPC keeps it until it does, or is gone.
+    raise asyncio.CancelledError
 
 
 def _status(error: RequestError) -> status_pb2.Status:
