@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -19,11 +21,12 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = 0
+        self.port = _free_port()
         self.starts = 0
         self.version = 0
         self._process: asyncio.subprocess.Process | None = None
         self.folder.mkdir()
+        self._log = folder.with_suffix(".log")
         self.write("1")
 
     @property
@@ -49,19 +52,22 @@ class Node:
         new.rename(self.folder / "fake.onnx")
 
     async def start(self) -> None:
-        """Starts the server and waits until it listens, on the port that it had before."""
+        """Starts the server and waits until it listens, on the port that it had before, or a signal ends it."""
         command = ("-m", "tests.faults.program", str(self.port), str(self.folder))
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *command,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=ROOT,
-            env={**os.environ, **_ENVIRONMENT},
-        )
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *command,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, **_ENVIRONMENT},
+            )
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), _START_S)
-        assert line.startswith(b"listening on "), f"the server said {line!r}"
-        self.port = int(line.rsplit(b":", 1)[1])
+        if not line and await self._process.wait() < 0:
+            return
+        assert line.startswith(b"listening on "), f"the server did not start: {self._log.read_text()[-2000:]}"
         self.starts += 1
 
     def kill(self) -> None:
@@ -81,6 +87,18 @@ class Node:
         if self.alive:
             assert self._process is not None
             self._process.send_signal(number)
+
+
+def _free_port() -> int:
+    """A port below those that the system gives to clients, so that nobody takes it while the server is away."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as taken:
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 _ENVIRONMENT = {"GRPC_VERBOSITY": "NONE", "FRAMEWIRE_ADMIN": "true"}

@@ -58,7 +58,8 @@ class Run:
             for n in range(self._cameras)
         ]
         try:
-            done, _ = await asyncio.wait([*cameras, *helpers], return_when=asyncio.FIRST_EXCEPTION)
+            work = asyncio.gather(*cameras)
+            done, _ = await asyncio.wait([work, *helpers], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
@@ -95,14 +96,15 @@ class Run:
         reader = asyncio.create_task(_read(stream, account, chance))
         sender = asyncio.create_task(self._send(stream, account, chance, deadly=deadly))
         try:
-            await asyncio.wait([reader, sender], return_when=asyncio.FIRST_EXCEPTION)
-            if sender.done() and sender.result() == "close":
+            await asyncio.wait([reader, sender], return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                reader.result()
+            if await sender == "close":
                 await stream.close()
                 account.cancel()
                 reader.cancel()
                 await asyncio.wait([reader])
                 return
-            await sender
             await reader
             account.finish()
         finally:
