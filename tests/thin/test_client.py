@@ -183,15 +183,18 @@ def test_nobody_at_the_address_is_a_clear_error() -> None:
             list(client.stream([picture(0)]))
 
 
-def test_a_lost_connection_is_a_clear_error_after_the_results_that_came() -> None:
+def test_without_reconnecting_a_lost_connection_is_a_clear_error_after_all_results() -> None:
     def answer(frame: SentFrame) -> list[Found] | HangUp:
         return HangUp() if frame.frame_id == 3 else []
 
     with FakeServer(answer) as server, Client(server.address) as client:
-        stream = client.stream([picture(0)] * 5)
+        stream = client.stream([picture(0)] * 3, reconnect_timeout=0)
         assert [next(stream).frame_id, next(stream).frame_id] == [1, 2]
+        unanswered = next(stream)
+        assert (unanswered.frame_id, unanswered.outcome, unanswered.reason) == (3, "error", "connection_lost")
         with pytest.raises(framewire.ConnectionLost, match="broke"):
             next(stream)
+        assert list(stream) == []
 
 
 def test_a_time_out_is_a_clear_error() -> None:

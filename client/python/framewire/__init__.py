@@ -31,6 +31,7 @@ from framewire._errors import (
     TimedOut,
     Unsupported,
 )
+from framewire._events import Advice, Connected, Event, Lost, ModelChanged, Moved
 from framewire._stream import AsyncStream
 from framewire._sync import Client, Stream
 from framewire._types import (
@@ -55,6 +56,8 @@ __all__ = [
     "Frame", "Latest", "Options", "Wait",
     # what comes out
     "Box", "Detection", "FrameResult", "Latency", "ModelInfo", "StreamInfo", "Timings",
+    # what `on_event` is told
+    "Advice", "Connected", "Event", "Lost", "ModelChanged", "Moved",
     # what is raised
     "ConnectionFailed", "ConnectionLost", "FrameDropped", "FrameFailed", "FrameNotAnswered", "FramewireError",
     "ImageUnreadable", "InvalidRequest", "LimitReached", "Misuse", "MissingExtra", "ModelNotFound",

@@ -3,54 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
 
 from framewire import _sources, _wire
-from framewire._errors import LimitReached, Misuse, TimedOut
+from framewire._errors import ConnectionFailed, FramewireError, LimitReached, Misuse, TimedOut
+from framewire._events import Event
 from framewire._images import JPEG_QUALITY, encode, frame_of, needs_work
+from framewire._servers import Connection, Servers, ordered, targets_of
 from framewire._stream import AsyncStream
 from framewire._types import Color, FrameResult, ModelInfo, Options, Overload
 from framewire.v1 import detection_pb2 as pb
-from framewire.v1 import detection_pb2_grpc, model_pb2, model_pb2_grpc
-
-if TYPE_CHECKING:
-    from framewire.v1.detection_pb2_grpc import DetectionServiceAsyncStub
-    from framewire.v1.model_pb2_grpc import ModelServiceAsyncStub
+from framewire.v1 import model_pb2
 
 T = TypeVar("T")
-DEFAULT_PORT = 50051
-
-_CHANNEL_OPTIONS = [
-    # The server publishes what a frame may be, and the SDK checks that; results are small.
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.http2.max_pings_without_data", 0),
-]
+if TYPE_CHECKING:
+    UnaryCall = grpc.aio.UnaryUnaryCall[Any, T]
 
 
 class AsyncClient:
-    """A connection to one Framewire server, made when it is first used. Use it in one event loop."""
+    """Connections to one or several Framewire servers, made when they are first used. Use it in one event loop."""
 
     def __init__(
-        self, target: str = "localhost", *, jpeg_quality: int = JPEG_QUALITY, connect_timeout: float = 10.0
+        self,
+        targets: str | Iterable[str] = "localhost",
+        *,
+        jpeg_quality: int = JPEG_QUALITY,
+        connect_timeout: float = 10.0,
     ) -> None:
-        """`target` is HOST or HOST:PORT (port 50051 by default). `jpeg_quality` (1 to 100) is for pictures that
-        must be encoded. `connect_timeout` is in seconds, until a stream is open."""
+        """A target is HOST or HOST:PORT (port 50051 by default), which is one server, or dns:///NAME[:PORT], whose
+        addresses are a server each. `jpeg_quality` (1 to 100) is for pictures that must be encoded.
+        `connect_timeout` is in seconds, until a stream is open. Raises ValueError for what is no target."""
         if not 1 <= jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality is 1 to 100, not {jpeg_quality}")
-        self.target = _with_port(target)
+        self._servers = Servers(targets_of(targets))
+        self.target = str(self._servers)
+        self._key = secrets.token_hex(8)
         self._jpeg_quality = jpeg_quality
         self._connect_timeout = connect_timeout
-        self._channel: grpc.aio.Channel | None = None
         self._streams: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
         self._closed = False
 
@@ -75,20 +71,28 @@ class AsyncClient:
         overload: Overload | None = None,
         name: str = "",
         color: Color = "bgr",
+        reconnect_timeout: float | None = 60.0,
+        on_event: Callable[[Event], object] | None = None,
     ) -> AsyncStream:
         """Opens a stream and returns what yields its results.
 
         `source` is a picture file, a folder, a video file, a camera (number, device or address), or any
         iterable or async iterable of pictures or Frames; without one, use `send`. `overload` is "wait" unless
-        the source is a camera, then "latest". `color` is the order of ndarrays' channels. Raises TypeError,
-        ValueError, ImageUnreadable or MissingExtra when the source cannot be used; what the server says is
-        raised by iteration.
+        the source is a camera, then "latest". `color` is the order of ndarrays' channels. Of several servers, a
+        stream with a `name` prefers always the same one. A lost connection is made again, on any of the servers,
+        for up to `reconnect_timeout` seconds (0: never; None: for ever); then what is unanswered ends as an error,
+        reason `connection_lost`, and iteration raises ConnectionLost. `on_event` is called on the event loop with
+        Connected, Lost, Moved, Advice and ModelChanged. Raises TypeError, ValueError, ImageUnreadable or
+        MissingExtra when the source cannot be used; what the server says is raised by iteration.
         """
+        if self._closed:
+            raise Misuse("the client is closed")
+        if reconnect_timeout is not None and reconnect_timeout < 0:
+            raise ValueError(f"reconnect_timeout is 0 or more seconds, or None, not {reconnect_timeout}")
         if overload is None:
             overload = "latest" if _sources.is_live(source) else "wait"
         stream = AsyncStream(
-            self._detection(),
-            self.target,
+            self._servers,
             None if source is None else _sources.frames(source),
             model=model,
             options=_options(score_threshold, iou_threshold, max_detections, labels, max_frame_age),
@@ -97,6 +101,8 @@ class AsyncClient:
             color=color,
             jpeg_quality=self._jpeg_quality,
             connect_timeout=self._connect_timeout,
+            reconnect_timeout=reconnect_timeout,
+            on_event=on_event,
         )
         self._streams.add(stream)
         return stream
@@ -129,10 +135,15 @@ class AsyncClient:
         request = pb.DetectImageRequest(
             model=model, options=_wire.options_message(options), frame=_wire.frame_message(1, frame, encoded)
         )
-        written = time.monotonic()
-        call = self._detection().DetectImage(request, timeout=timeout)
+        written = time.monotonic()  # of the last attempt: those before it are the client's time
+
+        def ask(connection: Connection, timeout_s: float) -> UnaryCall[pb.DetectImageResponse]:
+            nonlocal written
+            written = time.monotonic()
+            return connection.detection().DetectImage(request, timeout=timeout_s)
+
         try:
-            response = await self._answer(call, timeout)
+            response = await self._ask(ask, timeout)
         except LimitReached as error:
             if error.reason:
                 raise
@@ -142,24 +153,52 @@ class AsyncClient:
         return _wire.result_of(response.result, response.model, frame.tag, submitted, written)
 
     async def models(self, *, timeout: float = 10.0) -> tuple[ModelInfo, ...]:
-        """Lists the models of the server."""
-        call = self._models().ListModels(model_pb2.ListModelsRequest(), timeout=timeout)
-        response = await self._answer(call, timeout)
+        """Lists the models of a server."""
+        request = model_pb2.ListModelsRequest()
+        response = await self._ask(
+            lambda connection, timeout_s: connection.models().ListModels(request, timeout=timeout_s), timeout
+        )
         return tuple(_wire.model_info(model) for model in response.models)
 
     async def model(self, name: str = "", *, timeout: float = 10.0) -> ModelInfo:
         """Describes one model; the server's default without a name."""
-        call = self._models().GetModel(model_pb2.GetModelRequest(model=name), timeout=timeout)
-        return _wire.model_info((await self._answer(call, timeout)).model)
+        request = model_pb2.GetModelRequest(model=name)
+        response = await self._ask(
+            lambda connection, timeout_s: connection.models().GetModel(request, timeout=timeout_s), timeout
+        )
+        return _wire.model_info(response.model)
 
     async def close(self) -> None:
-        """Closes all streams and the connection."""
+        """Closes all streams and connections."""
         self._closed = True
         await asyncio.gather(*(stream.close() for stream in list(self._streams)))
-        if self._channel:
-            await self._channel.close()
+        await self._servers.close()
 
-    async def _answer(self, call: grpc.aio.UnaryUnaryCall[Any, T], timeout: float) -> T:
+    async def _ask(self, ask: Callable[[Connection, float], UnaryCall[T]], timeout_s: float) -> T:
+        """Asks the servers in turn until one answers. Raises what the last one failed with, or cannot be cured."""
+        deadline = time.monotonic() + timeout_s
+        servers = ordered(await self._servers.resolve(), self._key)
+        errors: list[FramewireError] = []
+        for index, server in enumerate(servers):
+            left_s = max(deadline - time.monotonic(), 0.0)
+            connection = self._servers.connection(server)
+            connection.enter()
+            try:
+                # A server that hangs leaves time for those after it.
+                return await self._answer(
+                    ask(connection, left_s / (len(servers) - index)), server.address, timeout_s
+                )
+            except FramewireError as error:
+                if not _wire.is_passing(error):
+                    raise
+                if isinstance(error, ConnectionFailed):
+                    await self._servers.retire(connection)
+                errors.append(error)
+            finally:
+                await connection.leave()
+        raise _wire.together("no server answered", errors)
+
+    async def _answer(self, call: UnaryCall[T], address: str, timeout_s: float) -> T:
         try:
             return await call
         except asyncio.CancelledError:
@@ -168,35 +207,8 @@ class AsyncClient:
             raise
         except grpc.RpcError as error:
             if cast(grpc.Call, error).code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise TimedOut(f"{self.target} did not answer within {timeout:g} s") from error
-            _wire.raise_error(error, self.target, connected=False)
-
-    def _connection(self) -> grpc.aio.Channel:
-        if self._closed:
-            raise Misuse("the client is closed")
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
-        return self._channel
-
-    def _detection(self) -> DetectionServiceAsyncStub:
-        # One class serves both kinds of channel; only the types tell them apart.
-        return cast("DetectionServiceAsyncStub", detection_pb2_grpc.DetectionServiceStub(self._connection()))
-
-    def _models(self) -> ModelServiceAsyncStub:
-        return cast("ModelServiceAsyncStub", model_pb2_grpc.ModelServiceStub(self._connection()))
-
-
-def _with_port(target: str) -> str:
-    if target.startswith(("dns:", "unix:", "ipv4:", "ipv6:")):
-        return target  # gRPC's own schemes
-    host, _, port = target.rpartition(":")
-    if target.count(":") > 1 and not target.startswith("["):  # a bare IPv6 address
-        host, port = f"[{target}]", ""
-    elif not host or target.endswith("]"):
-        host, port = target, ""
-    if not host or "/" in target or (port and not port.isdecimal()):
-        raise ValueError(f"the target is HOST or HOST:PORT, for example localhost:50051, not {target!r}")
-    return f"{host}:{port or DEFAULT_PORT}"
+                raise TimedOut(f"{address} did not answer within {timeout_s:g} s") from error
+            raise _wire.error_of(error, address, connected=False) from error
 
 
 def _options(

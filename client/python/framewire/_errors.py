@@ -2,7 +2,7 @@
 
 FramewireError
 ├── ConnectionFailed     nobody answers at the address
-├── ConnectionLost       the connection broke in the middle of a call
+├── ConnectionLost       the connection broke, and no server took the stream in time
 ├── ServerDraining       the server is stopping: use another one
 ├── ModelUnavailable     the model is loading, or could not be loaded
 ├── ModelNotFound        no model of that name or version
@@ -28,6 +28,8 @@ class FramewireError(Exception):
 
     reason: str = ""
     """The server's word for programs, for example `UNKNOWN_MODEL`; empty when it is not from a Framewire server."""
+    retry_after: float | None = None
+    """Seconds after which the server expects a retry to help; None when it did not say."""
 
 
 class ConnectionFailed(FramewireError):
@@ -35,7 +37,7 @@ class ConnectionFailed(FramewireError):
 
 
 class ConnectionLost(FramewireError):
-    """The connection broke in the middle of a call."""
+    """The connection broke, and no server took the stream in time."""
 
 
 class ServerDraining(FramewireError):

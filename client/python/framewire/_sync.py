@@ -7,12 +7,13 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
 from framewire._aio import AsyncClient
 from framewire._errors import Misuse
+from framewire._events import Advice, Event
 from framewire._images import JPEG_QUALITY
 from framewire._stream import AsyncStream
 from framewire._types import Color, FrameResult, ModelInfo, Options, Overload, StreamInfo
@@ -80,13 +81,17 @@ async def _finish_tasks() -> None:
 
 
 class Client:
-    """A connection to one Framewire server. Safe to use from several threads, not across a fork."""
+    """Connections to one or several Framewire servers. Safe to use from several threads, not across a fork."""
 
     def __init__(
-        self, target: str = "localhost", *, jpeg_quality: int = JPEG_QUALITY, connect_timeout: float = 10.0
+        self,
+        targets: str | Iterable[str] = "localhost",
+        *,
+        jpeg_quality: int = JPEG_QUALITY,
+        connect_timeout: float = 10.0,
     ) -> None:
         """See AsyncClient."""
-        self._client = AsyncClient(target, jpeg_quality=jpeg_quality, connect_timeout=connect_timeout)
+        self._client = AsyncClient(targets, jpeg_quality=jpeg_quality, connect_timeout=connect_timeout)
         self._loop = _Loop()
         # A program that forgets to close must still end: gRPC's threads do not outlive the interpreter well.
         self._at_exit = weakref.finalize(self, _close, self._loop, self._client)
@@ -94,7 +99,7 @@ class Client:
 
     @property
     def target(self) -> str:
-        """HOST:PORT of the server."""
+        """HOST:PORT of the servers."""
         return self._client.target
 
     def __enter__(self) -> Client:
@@ -118,8 +123,13 @@ class Client:
         overload: Overload | None = None,
         name: str = "",
         color: Color = "bgr",
+        reconnect_timeout: float | None = 60.0,
+        on_event: Callable[[Event], object] | None = None,
     ) -> Stream:
-        """Opens a stream and returns what yields its results; see AsyncClient.stream."""
+        """Opens a stream and returns what yields its results; see AsyncClient.stream.
+
+        `on_event` is called on the client's own thread: it must not call the client, which would wait for itself.
+        """
 
         async def make() -> AsyncStream:
             return self._client.stream(
@@ -133,6 +143,8 @@ class Client:
                 overload=overload,
                 name=name,
                 color=color,
+                reconnect_timeout=reconnect_timeout,
+                on_event=on_event,
             )
 
         return Stream(self, self._loop, self._loop.run(make()))
@@ -200,6 +212,16 @@ class Stream:
     def info(self) -> StreamInfo:
         """What the stream got from the server. Raises Misuse before the stream was started."""
         return self._stream.info
+
+    @property
+    def server(self) -> str:
+        """The address of the server that took the stream last; empty before the stream was started."""
+        return self._stream.server
+
+    @property
+    def advice(self) -> Advice | None:
+        """What the server asked for last; None when it asked for nothing."""
+        return self._stream.advice
 
     def __enter__(self) -> Stream:
         self._loop.run(self._stream.__aenter__())

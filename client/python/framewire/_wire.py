@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
-from typing import NoReturn, cast
+from typing import cast
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -56,6 +58,23 @@ _UNAVAILABLE_ERRORS: dict[str, type[errors.FramewireError]] = {
     "MODEL_LOADING": errors.ModelUnavailable,
     "MODEL_FAILED": errors.ModelUnavailable,
 }
+# Without a reason of ours: how gRPC reports a stream that was reset, by what lies between or by a dying server.
+_TRANSPORT_CODES = frozenset(
+    {
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.ABORTED,
+    }
+)
+_PASSING = (
+    errors.ConnectionFailed,
+    errors.ConnectionLost,
+    errors.ServerDraining,
+    errors.ModelUnavailable,
+    errors.TimedOut,
+)
+_STREAM_LIMITS = frozenset({"STREAM_LIMIT", "IDENTITY_STREAM_LIMIT"})
 _STATES = {
     model_pb2.MODEL_STATE_LOADING: "loading",
     model_pb2.MODEL_STATE_READY: "ready",
@@ -70,6 +89,11 @@ def overload_of(overload: Overload) -> Latest | Wait:
     if overload not in ("latest", "wait"):
         raise ValueError(f"overload is 'latest', 'wait', Latest(capacity) or Wait(), not {overload!r}")
     return Latest() if overload == "latest" else Wait()
+
+
+def update_request(options: Options) -> pb.DetectRequest:
+    """A change of the options from the next frame on."""
+    return pb.DetectRequest(update=pb.UpdateConfig(options=options_message(options)))
 
 
 def options_message(options: Options) -> pb.DetectionOptions:
@@ -124,10 +148,22 @@ def stream_info(started: pb.StreamStarted) -> StreamInfo:
         input_height=started.input_height,
         window=started.window,
         overload=_granted(started.overload),
-        options=_options(started.effective_options),
+        options=effective_options(started.effective_options),
         max_frame_bytes=started.limits.max_frame_bytes,
         max_frame_pixels=started.limits.max_frame_pixels,
         server_version=started.server_version,
+    )
+
+
+def changed_info(info: StreamInfo, changed: pb.ModelChanged) -> StreamInfo:
+    """What a stream has now that another version of its model answers."""
+    return replace(
+        info,
+        model_version=changed.model_version,
+        labels=tuple(changed.labels),
+        input_width=changed.input_width,
+        input_height=changed.input_height,
+        options=effective_options(changed.effective_options),
     )
 
 
@@ -146,14 +182,14 @@ def model_info(model: model_pb2.Model) -> ModelInfo:
         input_width=model.input_width,
         input_height=model.input_height,
         labels=tuple(model.labels),
-        options=_options(model.default_options),
+        options=effective_options(model.default_options),
         max_batch=model.max_batch,
         max_frame_bytes=model.limits.max_frame_bytes,
         max_frame_pixels=model.limits.max_frame_pixels,
     )
 
 
-def _options(effective: pb.EffectiveOptions) -> Options:
+def effective_options(effective: pb.EffectiveOptions) -> Options:
     return Options(
         score_threshold=effective.score_threshold,
         iou_threshold=effective.iou_threshold if effective.HasField("iou_threshold") else None,
@@ -169,7 +205,7 @@ def result_of(
     """A frame's outcome that just came; `submitted` and `written` are seconds of time.monotonic."""
     outcome, reason, text = _outcome(message)
     spent = message.timings
-    server = _seconds(spent.total)
+    server = server_seconds(message)
     return FrameResult(
         frame_id=message.frame_id,
         outcome=outcome,
@@ -222,11 +258,12 @@ def _detections(message: pb.FrameResult) -> tuple[Detection, ...]:
     return tuple(found)
 
 
-def raise_error(error: grpc.RpcError, target: str, *, connected: bool) -> NoReturn:
-    """Raises what a failed call means; `connected` is whether the server had answered before."""
+def error_of(error: grpc.RpcError, target: str, *, connected: bool) -> errors.FramewireError:
+    """What a failed call means; `connected` is whether the server had answered before."""
     call = cast(grpc.Call, error)
-    code, text, reason = call.code(), call.details() or "", _reason(call)
-    if code is grpc.StatusCode.UNAVAILABLE:
+    code, text = call.code(), call.details() or ""
+    reason, retry_after = _details(call)
+    if code is grpc.StatusCode.UNAVAILABLE or (connected and not reason and code in _TRANSPORT_CODES):
         kind = _UNAVAILABLE_ERRORS.get(
             reason, errors.ConnectionLost if connected else errors.ConnectionFailed
         )
@@ -234,33 +271,65 @@ def raise_error(error: grpc.RpcError, target: str, *, connected: bool) -> NoRetu
             text = f"nobody answers at {target}: is `framewire serve` running there, and is the port right? ({text})"
         elif kind is errors.ConnectionLost:
             text = f"the connection to {target} broke ({text})"
-        raise _with_reason(kind(text), reason) from error
+    else:
+        kind = _STATUS_ERRORS.get(code, errors.ServerFault)
     if code is grpc.StatusCode.UNIMPLEMENTED and not reason:
         text = f"{target} speaks gRPC, but is no Framewire server ({text})"
-    raise _with_reason(_STATUS_ERRORS.get(code, errors.ServerFault)(text or str(code)), reason) from error
+    translated = kind(text or str(code))
+    translated.reason, translated.retry_after = reason, retry_after
+    return translated
 
 
-def _with_reason(error: errors.FramewireError, reason: str) -> errors.FramewireError:
-    error.reason = reason
+def is_passing(error: errors.FramewireError) -> bool:
+    """Whether it may pass by itself, so that a stream may look for a server again."""
+    if isinstance(error, errors.LimitReached):
+        return error.reason in _STREAM_LIMITS
+    if isinstance(error, errors.ServerFault):
+        return not error.reason  # the transport's, or something between that is no Framewire server
+    return isinstance(error, _PASSING)
+
+
+def is_worth_waiting(error: errors.FramewireError) -> bool:
+    """Whether a server refuses for a moment only, so that even a stream that never was open may wait for it."""
+    return error.reason in _STREAM_LIMITS or error.reason in ("MODEL_LOADING", "DRAINING")
+
+
+def together(what: str, failures: Sequence[errors.FramewireError]) -> errors.FramewireError:
+    """One error for those of several servers: of the most telling kind, with the words of all."""
+    telling = next(
+        (error for error in failures if not isinstance(error, errors.ConnectionFailed)), failures[0]
+    )
+    if len(failures) == 1:
+        return telling
+    error = type(telling)(f"{what}: " + "; ".join(map(str, failures)))
+    error.reason, error.retry_after = telling.reason, telling.retry_after
     return error
 
 
-def _reason(call: grpc.Call) -> str:
-    """The reason of our ErrorInfo, empty when there is none."""
+def _details(call: grpc.Call) -> tuple[str, float | None]:
+    """The reason of our ErrorInfo, empty when there is none, and the delay of a RetryInfo in seconds."""
     try:
         status = rpc_status.from_call(call)
     except ValueError:  # a status that contradicts the call's own: not ours
-        return ""
-    info = error_details_pb2.ErrorInfo()
+        return "", None
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    reason, retry_after = "", None
     for detail in status.details if status else ():
         if detail.Unpack(info) and info.domain == "framewire":
-            return str(info.reason)
-    return ""
+            reason = str(info.reason)
+        elif detail.Unpack(retry):
+            retry_after = _seconds(retry.retry_delay)
+    return reason, retry_after
 
 
 def set_duration(duration: Duration, value: float) -> None:
     """Sets a duration from seconds."""
     duration.seconds, duration.nanos = divmod(int(value * _NANOS), _NANOS)
+
+
+def server_seconds(message: pb.FrameResult) -> float:
+    """How long the server had a frame."""
+    return _seconds(message.timings.total)
 
 
 def _seconds(duration: Duration) -> float:

@@ -12,13 +12,19 @@ def test_my_program() -> None:
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeAlias, cast
+from typing import NoReturn, TypeAlias, cast
 
 import grpc
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from framewire._version import __version__
 from framewire._wire import reason_word
@@ -67,6 +73,9 @@ class Fail:
 class HangUp:
     """End the call as UNAVAILABLE instead of answering, as when the connection breaks."""
 
+    reason: str = ""
+    """The server's own word for it, such as `IDLE_STREAM`; empty as when the server died."""
+
 
 @dataclass(frozen=True, slots=True)
 class SentFrame:
@@ -93,26 +102,42 @@ class FakeServer:
         model: str = "fake",
         window: int = 4,
         size: tuple[int, int] = (640, 480),
+        port: int = 0,
+        server_instance: str | None = None,
     ) -> None:
-        """`size` is the width and height in pixels that results tell of every picture."""
+        """`size` is the width and height in pixels that results tell of every picture.
+
+        `port` is that of `address`, by default a free one; give that of a server that has ended to restart it.
+        Streams that lost a server take one of another `server_instance` (random by default) for a server that
+        died. Raises RuntimeError when the port is taken.
+        """
         self.frames: list[SentFrame] = []
         """All frames that came, in the order of arrival."""
         self.configs: list[pb.StreamConfig] = []
         """The configs of all streams."""
         self.updates: list[pb.UpdateConfig] = []
         """All changes of options."""
+        self.server_instance = secrets.token_hex(8) if server_instance is None else server_instance
+        """What streams are told; may be changed."""
         self._answer = answer
+        self._calls: set[_Inbox] = set()
+        self._is_stopping = False
         self._labels = tuple(labels)
         self._model = model
         self._window = window
         self._size = size
         self._server = grpc.server(
             ThreadPoolExecutor(_MOST_CALLS, "framewire-fake"),
-            options=[("grpc.max_receive_message_length", _MAX_FRAME_BYTES + _MARGIN_BYTES)],
+            options=[
+                ("grpc.max_receive_message_length", _MAX_FRAME_BYTES + _MARGIN_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
         )
         detection_pb2_grpc.add_DetectionServiceServicer_to_server(_Detection(self), self._server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(_Models(self), self._server)  # type: ignore[abstract]  # as below
-        self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"
+        self.port = self._server.add_insecure_port(f"localhost:{port}")
+        """The port to give to a server that is to take this one's place."""
+        self.address = f"localhost:{self.port}"
         """HOST:PORT to give to a client."""
 
     def __enter__(self) -> FakeServer:
@@ -122,16 +147,34 @@ class FakeServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stops at once, as a server does that is killed."""
         self._server.stop(grace=None).wait()
 
-    def answer(self, frame: pb.Frame) -> pb.FrameResult | None:
-        """Notes a frame and returns its result, None to hang up."""
+    def drain(self, *, stopping: bool = True) -> None:
+        """Asks all streams to move. One that is not `stopping` takes them again, as when it spreads its streams."""
+        self._is_stopping = stopping
+        for call in list(self._calls):
+            call.put(pb.DetectResponse(draining=pb.Draining()))
+
+    def advise(
+        self, window: int, target_frame_rate: float | None = None, max_side: int | None = None
+    ) -> None:
+        """Sends all streams a new window, with advice."""
+        update = pb.FlowUpdate(window=window, target_frame_rate=target_frame_rate, max_side=max_side)
+        for call in list(self._calls):
+            call.put(pb.DetectResponse(flow_update=update))
+
+    def answer(self, frame: pb.Frame) -> pb.FrameResult | HangUp:
+        """Notes a frame and returns its result, or how to hang up."""
         encoding = pb.FrameEncoding.Name(frame.encoding).removeprefix("FRAME_ENCODING_").lower()
         sent = SentFrame(frame.frame_id, encoding, frame.content, frame.width, frame.height)
         self.frames.append(sent)
         answer = self._answer(sent)
         if isinstance(answer, HangUp):
-            return None
+            return answer
         result = pb.FrameResult(frame_id=frame.frame_id)
         if frame.HasField("capture_time"):
             result.capture_time.CopyFrom(frame.capture_time)
@@ -153,7 +196,19 @@ class FakeServer:
             window=self._window,
             limits=_limits(),
             server_version=__version__,
+            server_instance=self.server_instance,
         )
+
+    @contextlib.contextmanager
+    def calling(self, inbox: _Inbox, context: grpc.ServicerContext) -> Iterator[None]:
+        """Keeps a stream's inbox while the stream is open; refuses it when the server is stopping."""
+        if self._is_stopping:
+            _hang_up(context, HangUp("DRAINING"))
+        self._calls.add(inbox)
+        try:
+            yield
+        finally:
+            self._calls.discard(inbox)
 
     def describe(self) -> model_pb2.Model:
         """The one model."""
@@ -185,6 +240,18 @@ def _limits() -> pb.FrameLimits:
     return pb.FrameLimits(max_frame_bytes=_MAX_FRAME_BYTES, max_frame_pixels=_MAX_FRAME_PIXELS)
 
 
+# What a call does next: a request came, a notice is to be sent, or (None) the requests have ended.
+_Inbox: TypeAlias = "queue.SimpleQueue[pb.DetectRequest | pb.DetectResponse | None]"
+
+
+def _hang_up(context: grpc.ServicerContext, how: HangUp) -> NoReturn:
+    status = status_pb2.Status(code=code_pb2.UNAVAILABLE, message="scripted hang-up")
+    if how.reason:
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=how.reason, domain="framewire"))
+    context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort_with_status always raises")
+
+
 class _Detection(detection_pb2_grpc.DetectionServiceServicer):
     def __init__(self, fake: FakeServer) -> None:
         self._fake = fake
@@ -192,27 +259,47 @@ class _Detection(detection_pb2_grpc.DetectionServiceServicer):
     def Detect(  # noqa: N802  # the protocol's name
         self, requests: Iterator[pb.DetectRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.DetectResponse]:
-        for request in requests:
-            if request.HasField("config"):
-                self._fake.configs.append(request.config)
-                started = self._fake.started()
-                started.overload.CopyFrom(request.config.overload)
-                yield pb.DetectResponse(started=started)
-            elif request.HasField("update"):
-                self._fake.updates.append(request.update)
-            elif request.HasField("frame"):
-                result = self._fake.answer(request.frame)
-                if result is None:
-                    context.abort(grpc.StatusCode.UNAVAILABLE, "scripted hang-up")
-                yield pb.DetectResponse(result=result)
+        inbox: _Inbox = queue.SimpleQueue()
+        threading.Thread(
+            target=_gather, args=(requests, inbox), name="framewire-fake-reader", daemon=True
+        ).start()
+        with self._fake.calling(inbox, context):
+            while (next_one := inbox.get()) is not None:
+                if isinstance(next_one, pb.DetectResponse):
+                    yield next_one
+                else:
+                    yield from self._respond(next_one, context)
+
+    def _respond(
+        self, request: pb.DetectRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.DetectResponse]:
+        if request.HasField("config"):
+            self._fake.configs.append(request.config)
+            started = self._fake.started()
+            started.overload.CopyFrom(request.config.overload)
+            yield pb.DetectResponse(started=started)
+        elif request.HasField("update"):
+            self._fake.updates.append(request.update)
+        elif request.HasField("frame"):
+            result = self._fake.answer(request.frame)
+            if isinstance(result, HangUp):
+                _hang_up(context, result)
+            yield pb.DetectResponse(result=result)
 
     def DetectImage(  # noqa: N802
         self, request: pb.DetectImageRequest, context: grpc.ServicerContext
     ) -> pb.DetectImageResponse:
         result = self._fake.answer(request.frame)
-        if result is None:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "scripted hang-up")
+        if isinstance(result, HangUp):
+            _hang_up(context, result)
         return pb.DetectImageResponse(result=result, model=self._fake.describe().name)
+
+
+def _gather(requests: Iterator[pb.DetectRequest], inbox: _Inbox) -> None:
+    with contextlib.suppress(Exception):  # the call was cut
+        for request in requests:
+            inbox.put(request)
+    inbox.put(None)
 
 
 class _Models(model_pb2_grpc.ModelServiceServicer):  # LoadModel and UnloadModel stay UNIMPLEMENTED
