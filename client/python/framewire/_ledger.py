@@ -182,8 +182,10 @@ class Ledger:
         self.in_flight -= len(back)
         self.waiting = deque(sorted([*back, *self.waiting], key=lambda slot: slot.frame_id))
         if self._capacity is not None:
-            for slot in sorted(back, key=lambda slot: slot.frame_id)[:-1]:
-                self.give_up(slot, "dropped", CONNECTION_LOST)
+            newest = max((slot.frame_id for slot in back), default=0)
+            for slot in back:
+                if slot.frame_id < newest or self._is_stale(slot):
+                    self.give_up(slot, "dropped", CONNECTION_LOST)
         self._supersede()
 
     def lose(self, flight: Flight, instance: str | None) -> None:

@@ -55,6 +55,7 @@ class Sender:
                 slot = await self._take_in_turn(call)
                 if slot is not None:
                     return slot
+                self._on_progress()  # stale frames may have ended
             if self.ended and not self._ledger.waiting and self._ledger.in_flight == len(call.flight):
                 return None
             self._woken.clear()
