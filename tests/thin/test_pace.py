@@ -1,0 +1,145 @@
+"""The estimate of a slow link against a simulated one: frames stay fresh, and the link is used."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from framewire._pace import Pace, Sending
+
+FRAME_BYTES = 60_000
+WARM_S = 5.0
+MBIT = 1e6 / 8
+
+
+@dataclass
+class Simulation:
+    """Cameras that keep one frame each, the newest, and send it over one FIFO link as `Pace` allows."""
+
+    rate: Callable[[float], float]
+    """Bytes a second at a time."""
+    base_s: float
+    """The bare way there and back."""
+    fps: float = 25.0
+    cameras: int = 1
+    server_s: tuple[float, float] = (0.005, 0.005)
+    size_spread: float = 0.2
+    window: int = 16
+    seed: int = 1
+    now: float = 0.0
+    results: list[tuple[float, float]] = field(default_factory=list)
+    """When a result came, and how old its frame was, after the first seconds."""
+    carried_bytes: int = 0
+    superseded: int = 0
+    """Frames that a newer one replaced, after the first seconds."""
+
+    def run(self, duration_s: float = 60.0) -> Simulation:
+        chance = random.Random(self.seed)
+        pace = Pace(lambda: self.now)
+        pace.round_trip(self.base_s)
+        mailboxes: list[float | None] = [None] * self.cameras
+        in_flight = [0] * self.cameras
+        shots = [index / self.fps / self.cameras for index in range(self.cameras)]
+        answers: list[tuple[float, int, Sending, float, float, int]] = []
+        free_at, turn, sent = 0.0, 0, 0
+        while self.now < duration_s:
+            ready = [
+                i for i in range(self.cameras) if mailboxes[i] is not None and in_flight[i] < self.window
+            ]
+            delay_s = pace.delay_s() if ready else float("inf")
+            if delay_s <= 0:
+                camera = min(ready, key=lambda i: (i - turn) % self.cameras)
+                turn, sent = camera + 1, sent + 1
+                taken, mailboxes[camera] = mailboxes[camera], None
+                size = int(FRAME_BYTES * chance.uniform(1 - self.size_spread, 1 + self.size_spread))
+                sending = pace.send(FRAME_BYTES)
+                pace.resize(sending, size)
+                start = max(self.now, free_at)
+                free_at = start + size / self.rate(start)
+                served_s = chance.uniform(*self.server_s)
+                assert taken is not None
+                heapq.heappush(
+                    answers, (free_at + self.base_s + served_s, sent, sending, served_s, taken, camera)
+                )
+                in_flight[camera] += 1
+                continue
+            self.now = max(
+                min([*shots, self.now + delay_s, *(answers[0][:1])] if answers else [*shots]), self.now + 1e-9
+            )
+            while answers and answers[0][0] <= self.now:
+                came, _, sending, served_s, taken, camera = heapq.heappop(answers)
+                in_flight[camera] -= 1
+                pace.answered(sending, served_s)
+                if self.now > WARM_S:
+                    self.results.append((came, came - taken))
+                    self.carried_bytes += sending.size_bytes
+            for camera in range(self.cameras):
+                if shots[camera] <= self.now:
+                    self.superseded += mailboxes[camera] is not None and self.now > WARM_S
+                    mailboxes[camera] = self.now
+                    shots[camera] += 1 / self.fps
+        return self
+
+    def age(self, share: float, since_s: float = 0.0, until_s: float = float("inf")) -> float:
+        ages = sorted(age for came, age in self.results if since_s <= came < until_s)
+        return ages[min(int(share * len(ages)), len(ages) - 1)]
+
+
+@pytest.mark.parametrize("mbit", [5.0, 1.0])
+@pytest.mark.parametrize("base_s", [0.03, 0.2])
+@pytest.mark.parametrize("size_spread", [0.0, 0.3])
+def test_a_slow_link_is_used_and_results_stay_fresh(mbit: float, base_s: float, size_spread: float) -> None:
+    link = Simulation(lambda _: mbit * MBIT, base_s, size_spread=size_spread).run()
+    transfer_s = FRAME_BYTES / (mbit * MBIT)
+    promised_s = base_s + 0.2 + transfer_s
+    assert link.age(0.5) <= promised_s * 1.1
+    assert link.age(0.99) <= promised_s + 2 * size_spread * transfer_s + 0.1
+    assert link.carried_bytes / (mbit * MBIT * (60 - WARM_S)) >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("mbit", "base_s", "cameras", "server_s"),
+    [
+        (1000.0, 0.001, 1, (0.005, 0.005)),
+        (1000.0, 0.001, 16, (0.005, 0.005)),
+        (100.0, 0.2, 1, (0.005, 0.005)),
+        (1000.0, 0.001, 1, (0.1, 0.6)),
+    ],
+    ids=["fast", "many cameras", "far away", "slow server"],
+)
+def test_a_link_that_is_fast_enough_holds_nothing_back(
+    mbit: float, base_s: float, cameras: int, server_s: tuple[float, float]
+) -> None:
+    link = Simulation(lambda _: mbit * MBIT, base_s, cameras=cameras, server_s=server_s).run()
+    assert link.superseded == 0
+    assert len(link.results) == pytest.approx((60 - WARM_S) * 25 * cameras, rel=0.02)
+
+
+def test_cameras_share_one_budget() -> None:
+    link = Simulation(lambda _: 5 * MBIT, 0.03, cameras=8).run()
+    assert link.age(0.99) <= 0.03 + 0.2 + FRAME_BYTES / (5 * MBIT) + 0.1
+    assert link.carried_bytes / (5 * MBIT * (60 - WARM_S)) >= 0.8
+
+
+def test_a_change_of_the_rate_is_followed() -> None:
+    link = Simulation(lambda now: (1 if 20 <= now < 40 else 5) * MBIT, 0.03).run()
+    fast_s, slow_s = (0.03 + 0.2 + FRAME_BYTES / (mbit * MBIT) for mbit in (5, 1))
+    assert link.age(0.99, 10, 20) <= fast_s + 0.1
+    assert link.age(1.0, 20, 27) <= 5.0, "what was sent at the old rate must still leave"
+    assert link.age(0.95, 27, 40) <= slow_s + 0.15
+    assert link.age(0.95, 43, 60) <= fast_s + 0.1
+    assert sum(43 <= came < 60 for came, _ in link.results) * FRAME_BYTES / (17 * 5 * MBIT) >= 0.8
+
+
+def test_before_the_first_answer_little_is_sent() -> None:
+    pace = Pace(lambda: 0.0)
+    first = pace.send(20_000)
+    assert pace.delay_s() == 0
+    pace.send(20_000)
+    assert pace.delay_s() == float("inf")
+    pace.forget(first)
+    assert pace.delay_s() < 1, "what a lost connection took with it is not waited for"
