@@ -16,6 +16,7 @@ from framewire._pace import Sending
 from framewire._servers import Connection
 from framewire._status import FinalStatus
 from framewire._types import Options
+from framewire._waiting import within
 from framewire.v1 import detection_pb2 as pb
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ async def open_call(
     status = FinalStatus(call)
     address = connection.server.address
     try:
-        started = await asyncio.wait_for(_handshake(connection, call, config), timeout_s)
+        started = await within(timeout_s, _handshake(connection, call, config))
     except BaseException as error:
         # Before the cancel: it would hide what the server said.
         final = await status.error() if isinstance(error, grpc.RpcError) else None

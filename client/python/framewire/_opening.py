@@ -11,6 +11,7 @@ from framewire._call import DetectCall, open_call
 from framewire._errors import ConnectionFailed, FramewireError, TimedOut
 from framewire._servers import Server, Servers, ordered
 from framewire._types import Options
+from framewire._waiting import within
 from framewire.v1 import detection_pb2 as pb
 
 _LEAST_TRY_S = 2.0  # a server may take so long to open a stream before another one is tried
@@ -41,9 +42,7 @@ class Opener:
         Raises what the servers refuse with, ConnectionFailed or TimedOut.
         """
         try:
-            return await asyncio.wait_for(
-                self._open(lambda: options, persistent=False), self._connect_timeout_s
-            )
+            return await within(self._connect_timeout_s, self._open(lambda: options, persistent=False))
         except asyncio.TimeoutError as error:
             text = f"{self._servers} did not open the stream within {self._connect_timeout_s:g} s"
             raise self.failure() or TimedOut(text) from error

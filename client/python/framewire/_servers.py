@@ -14,6 +14,7 @@ import grpc
 
 from framewire._errors import ConnectionFailed, Misuse
 from framewire._pace import Pace, Sending
+from framewire._waiting import within
 from framewire.v1 import detection_pb2_grpc, model_pb2_grpc
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Connection:
             while (delay_s := self._pace.delay_s()) > 0:
                 self._moved.clear()
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._moved.wait(), None if math.isinf(delay_s) else delay_s)
+                    await within(None if math.isinf(delay_s) else delay_s, self._moved.wait())
             return self._pace.send(expected_bytes)
 
     def round_trip(self, network_s: float) -> None:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import grpc
 
+from framewire._waiting import within
+
 T = TypeVar("T")
 _OWN = "Internal error from Core"
 _WAIT_S = 0.5
@@ -29,7 +31,7 @@ class FinalStatus:
     async def error(self) -> grpc.aio.AioRpcError:
         """Returns the server's status as an error; gRPC's own when the server's does not come."""
         try:
-            await asyncio.wait_for(self._known.wait(), _WAIT_S)
+            await within(_WAIT_S, self._known.wait())
         except asyncio.TimeoutError:
             return self._read()
         assert self._error is not None
