@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from framewire import __version__
+from framewire.testing import FakeServer, HangUp
 from tests.unit import onnx_models
 
 PATIENCE_S = 60.0
@@ -248,3 +249,16 @@ def test_a_name_that_looks_like_a_closing_tag_ends_nothing(pets: Path, photos: P
     folder.mkdir()
     shutil.move(photos / "a.jpg", folder / "x].jpg")
     assert framewire("detect", folder / "x].jpg", "--model", pets).status == 0
+
+
+def test_detect_says_when_the_connection_is_lost_and_back(photos: Path) -> None:
+    hang_ups = iter([HangUp()])
+    with FakeServer(lambda frame: next(hang_ups, ())) as server:
+        ended = framewire("detect", photos, "--server", server.address)
+    lines = ended.output.splitlines()
+    lost = [line for line in lines if line.startswith(f"connection to {server.address} lost, ")]
+    assert len(lost) == 1
+    back = lines.index(f"connected to {server.address}: going on")
+    assert lines.index(lost[0]) < back < lines.index(f"{photos / 'a.jpg'}: nothing found")
+    assert ended.errors == ""
+    assert ended.status == 0

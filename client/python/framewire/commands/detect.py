@@ -13,6 +13,7 @@ from rich.console import Console
 
 from framewire import _sources
 from framewire._errors import FramewireError
+from framewire._events import Connected, Event, Lost
 from framewire._sync import Client
 from framewire._types import Frame, FrameResult
 from framewire.commands.outputs import Annotated as AnnotatedOutput
@@ -23,6 +24,7 @@ from framewire.commands.progress import Tally
 _DEFAULT_SERVER = "localhost:50051"
 _JPEG_QUALITY = 90
 _MOST_NAMED = 5
+_RECONNECT_S = 60.0
 
 
 def detect(
@@ -79,6 +81,9 @@ def detect(
                 score_threshold=score_threshold,
                 labels=wanted,
                 overload="wait",
+                # A private server that has died does not come back.
+                reconnect_timeout=0 if model is not None and _is_file(model) else _RECONNECT_S,
+                on_event=_Connection(console).note,
             )
             _consume(results, tally, console, lines, annotated)
     except (FramewireError, OSError, ValueError) as error:
@@ -88,6 +93,26 @@ def detect(
         console.print(_written(annotated.written))
     if tally.outcomes["error"] or tally.outcomes["dropped"]:
         raise typer.Exit(1)
+
+
+class _Connection:
+    """Says when the connection is lost and when it is back."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._is_lost = False
+
+    def note(self, event: Event) -> None:
+        """Prints what people must know of an event of the stream."""
+        if isinstance(event, Lost):
+            self._is_lost = True
+            self._console.print(
+                f"connection to {event.server} lost, {event.unanswered} frames unanswered: trying again for up to "
+                f"{_RECONNECT_S:g} s"
+            )
+        elif isinstance(event, Connected) and self._is_lost:
+            self._is_lost = False
+            self._console.print(f"connected to {event.server}: going on")
 
 
 def _server(stack: contextlib.ExitStack, server: str | None, model: str | None) -> tuple[str, str]:
