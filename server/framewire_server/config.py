@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from framewire_server.weights import Weights
+
 _MIB = 1 << 20
 
 
@@ -73,6 +75,13 @@ class ServerConfig(BaseSettings):
     threads_per_lane: int = Field(default_factory=lambda: max(_cores() // min(_cores(), 4), 1), ge=1)
     """Threads that ONNX Runtime uses for one batch."""
 
+    batch_timeout_s: float = Field(30.0, ge=0, le=86_400)
+    """Seconds after which a batch counts as hung: its frames end as failed and another lane takes over. 0 for never."""
+
+    identity_weights: dict[str, float] = Field(default_factory=dict)
+    """How many frames clients get for each one of others, when a model is short: an address, a network or "unix:" to
+    a weight, 1 where nothing is stated. Of several networks the smallest counts."""
+
     drain_delay_s: float = Field(0.0, ge=0)
     """Seconds that a stopping server goes on at least, so that balancers notice that it refuses new streams."""
 
@@ -81,6 +90,12 @@ class ServerConfig(BaseSettings):
 
     reflection: bool = True
     """Whether tools may ask the server for its services."""
+
+    @field_validator("identity_weights")
+    @classmethod
+    def _check_identity_weights(cls, value: dict[str, float]) -> dict[str, float]:
+        Weights(value)
+        return value
 
     @field_validator("listen")
     @classmethod

@@ -18,8 +18,9 @@ CLIENT = ROOT / "client/python/framewire"
 # What each part of the server may import, besides itself and what lies outside the project.
 ALLOWED = {
     "errors": {"core"},
-    "config": set(),
+    "config": {"weights"},
     "tensors": set(),
+    "weights": set(),
     "core": {"errors", "config"},
     "vision": {"core", "errors"},
     "engines": {"tensors", "vision", "errors"},
@@ -35,6 +36,7 @@ ALLOWED = {
         "core",
         "config",
         "errors",
+        "weights",
         "framewire",
         "framewire.v1",
     },

@@ -52,6 +52,14 @@ def serve(
         float | None,
         typer.Option(metavar="SECONDS", help="Ask streams to move after about this long (default: never)."),
     ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weight",
+            metavar="NETWORK=WEIGHT",
+            help="Frames that clients get for each one of others, for example 10.0.1.0/24=3; may be repeated.",
+        ),
+    ] = None,
     drain_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="How long to go on answering after Ctrl-C.")
     ] = None,
@@ -90,6 +98,7 @@ def serve(
         "max_frame_pixels": max_frame_pixels,
         "max_streams": max_streams,
         "max_stream_age_s": max_stream_age,
+        "identity_weights": _weights(weights) if weights else None,
         "drain_timeout_s": drain_timeout,
     }
     try:
@@ -99,9 +108,22 @@ def serve(
         texts = [f"{item['loc'][0]}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
         sys.exit("framewire: " + "; ".join(texts))
     except SettingsError as error:
-        sys.exit(f'framewire: {error}: several values are a JSON list, for example ["a.onnx", "b.onnx"]')
+        sys.exit(
+            f'framewire: {error}: several values are JSON, for example ["a.onnx", "b.onnx"] or {{"10.0.1.0/24": 3}}'
+        )
     except OperatorError as error:
         sys.exit(f"framewire: {error}")
+
+
+def _weights(texts: list[str]) -> dict[str, str]:
+    """Splits NETWORK=WEIGHT; the configuration checks both."""
+    pairs = [text.rpartition("=")[::2] for text in texts]
+    for text, (network, _) in zip(texts, pairs, strict=True):
+        if not network:
+            sys.exit(f"framewire: --weight {text}: state NETWORK=WEIGHT, for example 10.0.1.0/24=3")
+    if len(dict(pairs)) < len(pairs):
+        sys.exit("framewire: --weight: a network is stated twice")
+    return dict(pairs)
 
 
 async def _run(config: ServerConfig, until_stdin_closes: bool) -> None:

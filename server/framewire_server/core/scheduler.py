@@ -1,7 +1,7 @@
 """Answers one question: which frame next?
 
-Models with work take turns, then identities, then the streams of that identity, then the stream's mailbox
-gives its oldest frame. The unit of a turn is a frame, so neither more streams nor more frames per second
+Models with work take turns, then identities by weight, then the streams of that identity, then the stream's
+mailbox gives its oldest frame. The unit of a turn is a frame, so neither more streams nor more frames per second
 take anything from others. Nothing pushes: lanes and prepare workers call `take` when they have room.
 """
 
@@ -11,60 +11,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Generic, Protocol, TypeVar
 
 from framewire_server.core.frame import Deliver, Frame
 from framewire_server.core.mailbox import Mailbox, WhenFull
 from framewire_server.core.outcomes import Dropped, DropReason, Timings
+from framewire_server.core.turns import Turns, WeightedTurns, cost_of
 
 
-class _Member(Protocol):
-    def __len__(self) -> int: ...
-
-    def take(self) -> Frame | None: ...
-
-
-M = TypeVar("M", bound=_Member)
-
-
-class _Turns(Generic[M]):
-    """Members with work, in turn. A member is a mailbox or, one level up, the turns of others."""
-
-    def __init__(self) -> None:
-        self._ring: deque[M] = deque()
-
-    def __len__(self) -> int:
-        return len(self._ring)
-
-    def join(self, member: M) -> None:
-        """Gives a member that just got work the last place. It must not be in the ring."""
-        self._ring.append(member)
-
-    def leave(self, member: M) -> None:
-        """Takes a member out, whether or not it has a place."""
-        if member in self._ring:
-            self._ring.remove(member)
-
-    def take(self) -> Frame | None:
-        """Takes a frame from the member whose turn it is, and ends its turn."""
-        if not self._ring:
-            return None
-        member = self._ring.popleft()
-        frame = member.take()
-        if len(member):
-            self._ring.append(member)
-        return frame
-
-
-class _Identity(_Turns[Mailbox]):
+class _Identity(Turns[Mailbox]):
     """The mailboxes of one identity at one model."""
 
-    def __init__(self) -> None:
+    def __init__(self, weight: float) -> None:
         super().__init__()
+        self.cost = cost_of(weight)
+        self.next_turn = 0
         self.open_mailboxes = 0
 
 
-class _Model(_Turns[_Identity]):
+class _Model(WeightedTurns[_Identity]):
     """The identities that use one model."""
 
     def __init__(self) -> None:
@@ -78,12 +42,21 @@ class Scheduler:
     A frame that has expired or was cancelled is never handed out; an expired one is delivered as dropped.
     """
 
-    def __init__(self, deliver: Deliver, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        deliver: Deliver,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        weight: Callable[[str], float] = lambda identity: 1.0,
+    ) -> None:
+        """`weight` says how many frames an identity gets for each one of an identity of weight 1; it is asked
+        when an identity comes to a model, and must not block."""
         self.lock = threading.Lock()
         """Guards the scheduler, its mailboxes, and the rows of devices, so that taking a frame and
         claiming room for it are one step."""
         self.clock = clock
         self._deliver = deliver
+        self._weight = weight
         self._models: dict[Hashable, _Model] = {}
         self._order: deque[Hashable] = deque()
         self._conditions: list[threading.Condition] = []
@@ -111,8 +84,10 @@ class Scheduler:
             if model not in self._models:
                 self._models[model] = _Model()
                 self._order.append(model)
-            turns = self._models[model].identities.setdefault(identity, _Identity())
-            turns.open_mailboxes += 1
+            identities = self._models[model].identities
+            if identity not in identities:
+                identities[identity] = _Identity(self._weight(identity))
+            identities[identity].open_mailboxes += 1
         return mailbox
 
     def close_mailbox(self, mailbox: Mailbox) -> None:
@@ -124,6 +99,9 @@ class Scheduler:
             identities[mailbox.identity].open_mailboxes -= 1
             if not identities[mailbox.identity].open_mailboxes:
                 del identities[mailbox.identity]
+            if not identities:
+                del self._models[mailbox.model]  # versions come and go
+                self._order.remove(mailbox.model)
 
     def discard(self, mailbox: Mailbox, frame: Frame) -> None:
         """Takes a frame out that nobody waits for, if it still waits for its turn."""
