@@ -82,6 +82,9 @@ class NullEngine:
         """See Engine."""
         return {"NMS": self._found}
 
+    def close(self) -> None:
+        """See Engine."""
+
 
 def load(entry: Entry, config: ServerConfig) -> Detector:
     """Loads the null engine behind the SSD family, decoding nothing."""

@@ -30,6 +30,7 @@ from framewire_server.edge.service import Service
 from framewire_server.errors import ListenError, ModelError
 from framewire_server.models.repository import Entry, ModelState, Repository
 from framewire_server.pipeline.loading import load
+from framewire_server.weights import Weights
 
 _TRANSPORT_MARGIN = 1.25
 _JOIN_S = 2.0
@@ -88,7 +89,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._outcomes: deque[tuple[Frame, Outcome]] = deque()
         self._woken = False
-        scheduler = Scheduler(self._deliver)
+        scheduler = Scheduler(self._deliver, weight=Weights(config.identity_weights))
         budget = ByteBudget(config.max_queued_bytes)
         self.service = Service(
             config=config,
@@ -103,7 +104,9 @@ class Server:
         self._device = (
             device_maker(scheduler, self._deliver)
             if device_maker
-            else InlineDevice("cpu", scheduler, self._deliver, lanes=config.lanes)
+            else InlineDevice(
+                "cpu", scheduler, self._deliver, lanes=config.lanes, batch_timeout_s=config.batch_timeout_s
+            )
         )
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(

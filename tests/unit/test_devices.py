@@ -104,6 +104,9 @@ class Network:
     def size_of(self, placement: object) -> tuple[int, int]:
         return len(str(placement)), 1
 
+    def close(self) -> None:
+        pass
+
 
 class Bench:
     """A device at work; the test sends words and gets outcomes."""

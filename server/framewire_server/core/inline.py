@@ -5,65 +5,95 @@ Handing pictures from a worker to a lane costs more than it gains where both are
 
 from __future__ import annotations
 
-import threading
-
-from framewire_server.core.device import Device
+from framewire_server.core.bindings import Bound
+from framewire_server.core.device import Device, OnTrouble
 from framewire_server.core.frame import Deliver, Frame
+from framewire_server.core.lanes import Answer, Batch, Lane
 from framewire_server.core.outcomes import Outcome
-from framewire_server.core.pipeline import Pipeline, Placed, failure, run_batch
+from framewire_server.core.pipeline import Placed, batch_failed, failure, is_answer, refused, run_batch
 from framewire_server.core.scheduler import Scheduler
 
 
 class InlineDevice(Device):
     """Lanes that take frames, prepare them into their own rows, infer, and decode boxes."""
 
-    def __init__(self, name: str, scheduler: Scheduler, deliver: Deliver, *, lanes: int) -> None:
-        super().__init__(name, scheduler, deliver)
-        self._spawn("lane", lanes, self._run_lane)
+    def __init__(
+        self,
+        name: str,
+        scheduler: Scheduler,
+        deliver: Deliver,
+        *,
+        lanes: int,
+        batch_timeout_s: float = 30.0,
+        on_trouble: OnTrouble = lambda pipeline, reason: None,
+    ) -> None:
+        """See Device."""
+        super().__init__(
+            name, scheduler, deliver, lanes=lanes, batch_timeout_s=batch_timeout_s, on_trouble=on_trouble
+        )
+        # One for each, so that a lane that waits for company cannot take the wake-up of another one.
+        self._company = [scheduler.condition(each_frame=True) for _ in range(lanes)]
+        self._conditions += self._company
 
-    def _run_lane(self) -> None:
-        rows: dict[Pipeline, object] = {}
-        # Of its own, so that a lane that waits for company cannot take the wake-up of an idle lane.
-        company = self._scheduler.condition(each_frame=True)
-        while taken := self._next_batch(company):
-            pipeline, frames = taken
-            try:
-                if pipeline not in rows:
-                    rows[pipeline] = pipeline.new_rows()
-                outcomes = self._answer(pipeline, rows[pipeline], frames)
-            except Exception as error:  # say, no memory for rows: the lane goes on
-                outcomes = [(frame, failure(pipeline, frame, error)) for frame in frames]
-            self._deliver(outcomes)
-
-    def _next_batch(self, company: threading.Condition) -> tuple[Pipeline, list[Frame]] | None:
-        """Waits for a frame, then adds what else waits for the same model. None at the end."""
-        scheduler = self._scheduler
+    def _next_batch(self, lane: Lane) -> Batch | None:
+        """Waits for a frame, then adds what else waits for the same pipeline."""
+        scheduler, bindings = self._scheduler, self._bindings
         with scheduler.lock:
-            while not (taken := scheduler.take(self._pipelines.__contains__)):
+            while True:
+                lane.forget_retired()
+                if taken := scheduler.take(bindings.__contains__):
+                    break
                 if scheduler.closed:
                     return None
                 self._work.wait()
-            model, frame = taken
-            pipeline = self._pipelines[model]
+            key, frame = taken
+            bound = bindings[key]
+            bindings.enter(bound)
             frames = [frame]
-            deadline = frame.taken_at + pipeline.batch_wait_s
-            while len(frames) < pipeline.max_batch and not scheduler.closed:
-                if more := scheduler.take_of(model):
-                    frames.append(more)
-                elif (left := deadline - scheduler.clock()) <= 0 or not company.wait(left):
-                    break
-            return pipeline, frames
+            self._gather(lane, bound, frames)
+            return self._begin(Batch(lane, bound, frames, self._answer))
 
-    def _answer(self, pipeline: Pipeline, rows: object, frames: list[Frame]) -> list[tuple[Frame, Outcome]]:
+    def _gather(self, lane: Lane, bound: Bound, frames: list[Frame]) -> None:
+        scheduler, pipeline = self._scheduler, bound.pipeline
+        deadline = frames[0].taken_at + pipeline.batch_wait_s
+        while len(frames) < pipeline.max_batch and not (
+            scheduler.closed or bound.retired or bound.trouble.out
+        ):
+            if more := scheduler.take(bound.keys.__contains__):
+                frames.append(more[1])
+            elif (left := deadline - scheduler.clock()) <= 0 or not self._company[lane.place].wait(left):
+                return
+
+    def _answer(self, batch: Batch) -> Answer:
+        lane, bound, frames = batch.lane, batch.bound, batch.frames
+        pipeline = bound.pipeline
+        if bound.trouble.out:
+            return refused(frames), None
+        try:
+            if bound not in lane.rows:
+                lane.rows[bound] = pipeline.new_rows()
+        except Exception as error:  # say, no memory for rows: the lane goes on
+            return batch_failed(pipeline, frames, error), False
+        rows = lane.rows[bound]
+        ended, placed = self._place(batch, rows)
+        if not placed:
+            return ended, None
+        answered = run_batch(pipeline, rows, len(placed), placed, self._scheduler.clock)
+        return ended + answered, is_answer(answered)
+
+    @staticmethod
+    def _place(batch: Batch, rows: object) -> tuple[list[tuple[Frame, Outcome]], list[Placed]]:
+        """Returns the outcomes of frames that cannot be prepared, and the others in their rows."""
+        pipeline = batch.bound.pipeline
         ended: list[tuple[Frame, Outcome]] = []
-        batch: list[Placed] = []
-        for frame in frames:
-            if frame.cancelled:
+        placed: list[Placed] = []
+        for frame in batch.frames:
+            if frame.cancelled or batch.given_up:  # then its content may be gone
                 continue
             try:
                 picture = pipeline.decode(frame.item)
-                row = len(batch)
-                batch.append(Placed(frame, row, pipeline.place(picture, rows, row)))
+                row = len(placed)
+                placed.append(Placed(frame, row, pipeline.place(picture, rows, row)))
             except Exception as error:
                 ended.append((frame, failure(pipeline, frame, error)))
-        return ended + (run_batch(pipeline, rows, len(batch), batch, self._scheduler.clock) if batch else [])
+        return ended, placed

@@ -11,6 +11,8 @@ from framewire_server.core.outcomes import Detection, ErrorReason, Failed, Found
 from framewire_server.errors import FrameFailure
 
 log = logging.getLogger(__name__)
+_FAILED = "the model failed on this frame; the server's log says why"
+_HANGS = "the model hangs, so that it was not asked about this frame"
 
 
 class Pipeline(Protocol):
@@ -61,6 +63,11 @@ class Pipeline(Protocol):
         """Width and height in pixels of the picture that was placed."""
         ...
 
+    def close(self) -> None:
+        """Frees what it holds. Called once, when no thread is in any of its methods, and none comes again; the
+        rows of idle lanes may go after it."""
+        ...
+
 
 class Placed(NamedTuple):
     """A frame that lies in a row."""
@@ -70,14 +77,35 @@ class Placed(NamedTuple):
     placement: object
 
 
+def model_failed(frame: Frame, message: str) -> Failed:
+    """The outcome of a frame that the model could not answer; `message` goes to the client."""
+    return Failed(ErrorReason.MODEL_FAILED, message, Timings(queue_s=frame.taken_at - frame.read_at))
+
+
 def failure(pipeline: Pipeline, frame: Frame, error: Exception) -> Failed:
-    """Tells what became of a frame that could not be prepared or inferred."""
-    timings = Timings(queue_s=frame.taken_at - frame.read_at)
+    """Tells what became of a frame that could not be prepared, or whose boxes could not be decoded."""
     if isinstance(error, FrameFailure):
-        return Failed(error.reason, str(error), timings)
+        return Failed(error.reason, str(error), Timings(queue_s=frame.taken_at - frame.read_at))
     log.error("model %s failed on frame %d", pipeline.name, frame.frame_id, exc_info=error)
-    message = "the model failed on this frame; the server's log says why"
-    return Failed(ErrorReason.MODEL_FAILED, message, timings)
+    return model_failed(frame, _FAILED)
+
+
+def batch_failed(
+    pipeline: Pipeline, frames: Sequence[Frame], error: Exception
+) -> list[tuple[Frame, Outcome]]:
+    """Tells what became of frames whose batch could not be run."""
+    log.error("model %s failed on a batch of %d", pipeline.name, len(frames), exc_info=error)
+    return [(frame, model_failed(frame, _FAILED)) for frame in frames]
+
+
+def refused(frames: Sequence[Frame]) -> list[tuple[Frame, Outcome]]:
+    """Ends frames of a pipeline that hangs, without trying."""
+    return [(frame, model_failed(frame, _HANGS)) for frame in frames]
+
+
+def is_answer(outcomes: Sequence[tuple[Frame, Outcome]]) -> bool:
+    """Whether what became of a batch shows a model that works: a frame of it was answered."""
+    return any(isinstance(outcome, Found) for _, outcome in outcomes)
 
 
 def run_batch(
@@ -95,7 +123,7 @@ def run_batch(
     try:
         outputs = pipeline.infer(rows, count)
     except Exception as error:
-        return [(placed.frame, failure(pipeline, placed.frame, error)) for placed in batch]
+        return batch_failed(pipeline, [placed.frame for placed in batch], error)
     finally:
         inferred()
     end = clock()

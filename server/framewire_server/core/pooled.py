@@ -7,186 +7,252 @@ infers, the next batch fills. So idle means a batch of one at once, and busy mea
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Hashable
+from functools import partial
 
-from framewire_server.core.device import Device
+from framewire_server.core.bindings import Bound
+from framewire_server.core.deadline import Deadline
+from framewire_server.core.device import Device, OnTrouble, log
 from framewire_server.core.frame import Deliver, Frame
-from framewire_server.core.outcomes import Outcome
-from framewire_server.core.pipeline import Pipeline, Placed, failure, run_batch
+from framewire_server.core.lanes import Answer, Batch, Lane
+from framewire_server.core.meter import Meter
+from framewire_server.core.pipeline import Pipeline, Placed, failure, is_answer, refused, run_batch
+from framewire_server.core.rows import Filling, Rows
 from framewire_server.core.scheduler import Scheduler
-
-
-class _Filling:
-    """A batch that takes rows until it is full or sealed. Guarded by the scheduler's lock."""
-
-    def __init__(self, rows: object, capacity: int) -> None:
-        self.rows = rows
-        self.capacity = capacity
-        self.placed: list[Placed | None] = []
-        self.resizing = 0
-        self.opened_at = 0.0
-
-    def claim(self, now: float) -> int:
-        """Claims the next row for a resize; its caller must call `settle`."""
-        if not self.placed:
-            self.opened_at = now
-        self.placed.append(None)
-        self.resizing += 1
-        return len(self.placed) - 1
-
-    def settle(self, row: int, placed: Placed | None) -> None:
-        """Ends a resize; None when it failed and the row stays unused."""
-        self.placed[row] = placed
-        self.resizing -= 1
-
-    @property
-    def room(self) -> int:
-        """Rows that nobody claimed."""
-        return self.capacity - len(self.placed)
-
-
-class _Rows:
-    """All rows of one model on the device: one batch filling, the others free or with a lane."""
-
-    def __init__(self, pipeline: Pipeline, batches: int) -> None:
-        self.pipeline = pipeline
-        self.free = deque(pipeline.new_rows() for _ in range(batches))
-        self.filling: _Filling | None = None
-        self.decoding = 0
-        """Frames that workers took and that have not claimed a row yet."""
-
-    @property
-    def room(self) -> int:
-        """Frames that may be taken now."""
-        filling = self.filling.room if self.filling else 0
-        return filling + len(self.free) * self.pipeline.max_batch - self.decoding
-
-    def open(self) -> _Filling | None:
-        """Returns the batch with room for one more row, opening the next if rows are free."""
-        if self.filling is None and self.free:
-            self.filling = _Filling(self.free.popleft(), self.pipeline.max_batch)
-        return self.filling if self.filling and self.filling.room else None
-
-    def wait_s(self, now: float) -> float | None:
-        """Seconds until the filling batch may start, 0 for now, None while it has no row."""
-        if self.filling is None or not self.filling.placed:
-            return None
-        if not self.filling.room:
-            return 0.0
-        return max(0.0, self.filling.opened_at + self.pipeline.batch_wait_s - now)
 
 
 class PooledDevice(Device):
     """Prepare workers that fill rows, and lanes that run them."""
 
     def __init__(
-        self, name: str, scheduler: Scheduler, deliver: Deliver, *, lanes: int, workers: int
+        self,
+        name: str,
+        scheduler: Scheduler,
+        deliver: Deliver,
+        *,
+        lanes: int,
+        workers: int,
+        batch_timeout_s: float = 30.0,
+        on_trouble: OnTrouble = lambda pipeline, reason: None,
     ) -> None:
-        super().__init__(name, scheduler, deliver)
-        self._rows: dict[Hashable, _Rows] = {}
-        self._turns: deque[Hashable] = deque()
+        """See Device."""
+        super().__init__(
+            name, scheduler, deliver, lanes=lanes, batch_timeout_s=batch_timeout_s, on_trouble=on_trouble
+        )
+        self._rows: dict[Bound, Rows] = {}
+        self._turns: deque[Rows] = deque()
         self._batches = lanes + 1  # one runs in every lane while the next one fills
         self._row_freed = scheduler.condition(each_frame=False)
         self._row_settled = scheduler.condition(each_frame=False)
-        self._spawn("prepare", workers, self._run_worker)
-        self._spawn("lane", lanes, self._run_lane)
+        self._conditions += [self._row_freed, self._row_settled]
+        self._preparing = Meter(workers, scheduler.clock())
+        self._workers = [
+            threading.Thread(target=self._run_worker, name=f"{name}-prepare-{n}", daemon=True)
+            for n in range(workers)
+        ]
 
     def bind(self, key: Hashable, pipeline: Pipeline) -> None:
-        """Has frames of the scheduler's key `key` answered by `pipeline`."""
-        rows = _Rows(pipeline, self._batches)
+        """See Device. Frames being decoded for the former pipeline stay with it."""
         with self._scheduler.lock:
-            self._rows[key] = rows
-            self._turns.append(key)
-        super().bind(key, pipeline)
+            known = self._bindings.knows(pipeline)
+        batches = [] if known else [pipeline.new_rows() for _ in range(self._batches)]
+        with self._scheduler.lock:
+            bound = self._bindings.bind(key, pipeline)
+            if bound not in self._rows:
+                self._rows[bound] = rows = Rows(bound, batches)
+                self._turns.append(rows)
+            self._wake()
+
+    def start(self) -> None:
+        """See Device."""
+        super().start()
+        for worker in self._workers:
+            worker.start()
+
+    @property
+    def capacity(self) -> int:
+        """See Device."""
+        return super().capacity + self._preparing.threads
+
+    @property
+    def busy_s(self) -> float:
+        """See Device."""
+        with self._scheduler.lock:
+            now = self._scheduler.clock()
+            return self._running.busy_s(now) + self._preparing.busy_s(now)
+
+    def utilisation(self, now: float) -> float:
+        """See Device. Of lanes and workers, those count that were busier."""
+        with self._scheduler.lock:
+            return max(self._running.share(now), self._preparing.share(now))
+
+    def _join_threads(self, deadline: Deadline) -> None:
+        for worker in self._workers:
+            if worker.ident is not None:
+                worker.join(deadline.left_s())
+                if worker.is_alive():
+                    log.warning("%s has not ended and is left behind", worker.name)
+        super()._join_threads(deadline)
+        with self._scheduler.lock:
+            for rows in self._rows.values():  # whoever waited for company does so no more
+                if rows.abandon():
+                    self._bindings.leave(rows.bound)
+
+    def _ended(self, bound: Bound) -> None:
+        self._turns.remove(self._rows.pop(bound))
+        super()._ended(bound)
+
+    # What workers do.
 
     def _run_worker(self) -> None:
-        while taken := self._take():
-            rows, frame = taken
-            try:
-                picture = rows.pipeline.decode(frame.item)
-            except Exception as error:
-                with self._scheduler.lock:
-                    rows.decoding -= 1
-                    self._work.notify()
-                self._deliver([(frame, failure(rows.pipeline, frame, error))])
-            else:
-                self._place(rows, frame, picture)
+        while self._prepare_next():
+            pass
 
-    def _take(self) -> tuple[_Rows, Frame] | None:
+    def _prepare_next(self) -> bool:
+        # A function of its own, so that an idle worker holds nothing of its last frame.
+        taken = self._take()
+        if taken is None:
+            return False
+        rows, frame = taken
+        pipeline = rows.bound.pipeline
+        if rows.bound.trouble.out:
+            self._end_frame(rows)
+            self._deliver(refused([frame]))
+            return True
+        try:
+            picture = pipeline.decode(frame.item)
+        except Exception as error:
+            self._end_frame(rows)
+            self._deliver([(frame, failure(pipeline, frame, error))])
+        else:
+            self._place(rows, frame, picture)
+        return True
+
+    def _take(self) -> tuple[Rows, Frame] | None:
         scheduler = self._scheduler
         with scheduler.lock:
-            while not (
-                taken := scheduler.take(lambda model: model in self._rows and self._rows[model].room > 0)
-            ):
+            while not (taken := scheduler.take(self._has_room)):
                 if scheduler.closed:
                     return None
                 self._work.wait()
-            model, frame = taken
-            rows = self._rows[model]
+            key, frame = taken
+            bound = self._bindings[key]
+            self._bindings.enter(bound)
+            rows = self._rows[bound]
             rows.decoding += 1
+            self._preparing.begin(frame.taken_at)
             return rows, frame
 
-    def _place(self, rows: _Rows, frame: Frame, picture: object) -> None:
+    def _has_room(self, key: Hashable) -> bool:
+        if key not in self._bindings:
+            return False
+        bound = self._bindings[key]
+        return bound.trouble.out or self._rows[bound].room > 0
+
+    def _end_frame(self, rows: Rows) -> None:
+        """Ends what `_take` began for a frame that comes to lie in no row."""
         with self._scheduler.lock:
-            # `room` kept a row for this frame, but the batch it was in may have been sealed meanwhile.
-            while not (filling := rows.open()):
-                if self._scheduler.closed:
-                    return
-                self._row_freed.wait()
-            row = filling.claim(self._scheduler.clock())
             rows.decoding -= 1
+            self._preparing.end(self._scheduler.clock())
+            self._bindings.leave(rows.bound)
+            self._work.notify()
+
+    def _place(self, rows: Rows, frame: Frame, picture: object) -> None:
+        claimed = self._claim(rows, frame)
+        if claimed is None:
+            self._end_frame(rows)
+            if not self._scheduler.closed:
+                self._deliver(refused([frame]))
+            return
+        filling, row = claimed
+        pipeline = rows.bound.pipeline
         placed = None
         try:
-            placed = Placed(frame, row, rows.pipeline.place(picture, filling.rows, row))
+            placed = Placed(frame, row, pipeline.place(picture, filling.rows, row))
         except Exception as error:
-            self._deliver([(frame, failure(rows.pipeline, frame, error))])
+            self._deliver([(frame, failure(pipeline, frame, error))])
         with self._scheduler.lock:
             filling.settle(row, placed)
+            self._preparing.end(self._scheduler.clock())
             self._row_settled.notify_all()
 
-    def _run_lane(self) -> None:
-        while sealed := self._seal():
-            rows, filling = sealed
-            self._deliver(self._run(rows, filling))
+    def _claim(self, rows: Rows, frame: Frame) -> tuple[Filling, int] | None:
+        """Waits for a row; None when there will be none, since the pipeline is out or the scheduler closed."""
+        scheduler = self._scheduler
+        with scheduler.lock:
+            # `room` kept a row for this frame, but the batch it was in may have been sealed meanwhile.
+            while not (filling := rows.open()):
+                if scheduler.closed or rows.bound.trouble.out:
+                    return None
+                self._preparing.end(scheduler.clock())
+                self._row_freed.wait()
+                self._preparing.begin(scheduler.clock())
+            row = filling.claim(scheduler.clock())
+            rows.decoding -= 1
+            if row:
+                self._bindings.leave(rows.bound)  # else the frame's use becomes that of the batch
+            return filling, row
 
-    def _seal(self) -> tuple[_Rows, _Filling] | None:
-        """Waits for a batch that may start, takes it, and waits for resizes in progress."""
+    # What lanes do.
+
+    def _next_batch(self, lane: Lane) -> Batch | None:
+        """Waits for a batch that may start, seals it, and waits for resizes in progress."""
         scheduler = self._scheduler
         with scheduler.lock:
             while not (rows := self._startable(now := scheduler.clock())):
+                lane.forget_retired()
                 if scheduler.closed:
                     return None
-                waits = [r.wait_s(now) for r in self._rows.values()]
+                waits = [r.wait_s(now) for r in self._turns]
                 self._row_settled.wait(min((wait for wait in waits if wait), default=None))
-            filling, rows.filling = rows.filling, None
+            lane.forget_retired()
+            filling = rows.seal()
             self._row_freed.notify_all()  # the next batch may be opened
-            assert filling is not None  # _startable saw it under this lock
             while filling.resizing:
                 self._row_settled.wait()
-            return rows, filling
+            frames = [placed.frame for placed in filling.placed if placed]
+            run, lost = partial(self._run, rows, filling), partial(self._lost, rows, filling)
+            return self._begin(Batch(lane, rows.bound, frames, run, lost))
 
-    def _startable(self, now: float) -> _Rows | None:
-        """The rows of the model whose batch starts next; models take turns."""
+    def _startable(self, now: float) -> Rows | None:
+        """The rows of the pipeline whose batch starts next; pipelines take turns."""
         for _ in range(len(self._turns)):
-            rows = self._rows[self._turns[0]]
+            rows = self._turns[0]
             self._turns.rotate(-1)
             filling = rows.filling
             if filling and rows.wait_s(now) == 0.0 and filling.resizing < len(filling.placed):
                 return rows
         return None
 
-    def _run(self, rows: _Rows, filling: _Filling) -> list[tuple[Frame, Outcome]]:
-        batch = [placed for placed in filling.placed if placed]
-        if not batch:
+    def _run(self, rows: Rows, filling: Filling, batch: Batch) -> Answer:
+        placed = [each for each in filling.placed if each]
+        out = rows.bound.trouble.out
+        if out or not placed:
             self._free(rows, filling)
-            return []
+            return (refused(batch.frames) if out else []), None
         count = len(filling.placed)
-        clock = self._scheduler.clock
-        return run_batch(rows.pipeline, filling.rows, count, batch, clock, lambda: self._free(rows, filling))
+        pipeline, clock = rows.bound.pipeline, self._scheduler.clock
+        answered = run_batch(pipeline, filling.rows, count, placed, clock, lambda: self._free(rows, filling))
+        return answered, is_answer(answered)
 
-    def _free(self, rows: _Rows, filling: _Filling) -> None:
+    def _free(self, rows: Rows, filling: Filling) -> None:
         with self._scheduler.lock:
-            rows.free.append(filling.rows)
-            self._row_freed.notify_all()
-            self._work.notify(max(rows.room, 0))
+            if rows.free_again(filling, filling.rows):
+                self._offer(rows)
+
+    def _lost(self, rows: Rows, filling: Filling) -> None:
+        if not filling.given_back:
+            self._chores.put(partial(self._renew, rows, filling))
+
+    def _renew(self, rows: Rows, filling: Filling) -> None:
+        """Makes rows in place of those that a hung lane has."""
+        new_rows = rows.bound.pipeline.new_rows()
+        with self._scheduler.lock:
+            if rows.free_again(filling, new_rows):
+                self._offer(rows)
+
+    def _offer(self, rows: Rows) -> None:
+        self._row_freed.notify_all()
+        self._work.notify(max(rows.room, 0))

@@ -19,7 +19,8 @@ class FakeEngine:
     """Answers every row with SSD rows of seven that tell what was in the row.
 
     The one box of a row spans the whole input, and its score is the first byte of the row / 255, so that an
-    answer that went to the wrong frame shows. `before` is called with the batch's size before it answers.
+    answer that went to the wrong frame shows. `before` is called with the batch's size before it answers, and
+    may block or raise: DeviceTime and Faults are made for that.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class FakeEngine:
         self.max_batch = max_batch
         self._size = height, width
         self._before = before
+        self.closed = False
 
     def new_rows(self) -> Rows:
         """See Engine."""
@@ -42,6 +44,10 @@ class FakeEngine:
         found[:, 0, 0] = (0, 1, 0, 0, 0, 1, 1)
         found[:, 0, 0, 2] = rows[:count, 0, 0, 0].astype(np.float32) / 255
         return {"NMS": found}
+
+    def close(self) -> None:
+        """See Engine."""
+        self.closed = True
 
 
 class DeviceTime:
@@ -57,6 +63,43 @@ class DeviceTime:
         """Spends the time of a batch."""
         with self._device:
             time.sleep(self._batch_s + count * self._frame_s)
+
+
+class Faults:
+    """What befalls an engine when a test says so: its batches fail or hang until `heal`. Safe to use from any thread."""
+
+    def __init__(self, otherwise: Callable[[int], None] = lambda count: None) -> None:
+        """`otherwise` is what a sound batch goes through."""
+        self.met = threading.Semaphore(0)
+        """Released once for every batch that begins to fail or to hang."""
+        self._otherwise = otherwise
+        self._error: Exception | None = None
+        self._gate: threading.Event | None = None
+
+    def fail(self, error: Exception) -> None:
+        """Has batches that begin from now on raise `error`."""
+        self._error = error
+
+    def hang(self) -> None:
+        """Has batches that begin from now on hang until `heal`, and then be answered."""
+        self._gate = self._gate or threading.Event()
+
+    def heal(self) -> None:
+        """Has all go well from now on, also for batches that hang."""
+        gate, self._gate, self._error = self._gate, None, None
+        if gate:
+            gate.set()
+
+    def __call__(self, count: int) -> None:
+        """Meets a batch of `count` frames."""
+        error, gate = self._error, self._gate
+        if error or gate:
+            self.met.release()
+        if gate:
+            gate.wait()
+        if error:
+            raise error
+        self._otherwise(count)
 
 
 class FakePreparer:

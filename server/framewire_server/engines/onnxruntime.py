@@ -68,6 +68,10 @@ class OnnxRuntimeEngine:
             feed[name] = np.broadcast_to(value, (len(used), *value.shape))
         return dict(zip(self._names, self._session.run(self._names, feed), strict=True))
 
+    def close(self) -> None:
+        """See Engine. The session goes, and with it weights and arenas."""
+        del self._session
+
     def _outside(self, rows: Rows) -> NDArray[np.generic]:
         return outside(
             rows,

@@ -37,6 +37,10 @@ class Engine(Protocol):
         runs all rows; outputs may then be longer than `count`."""
         ...
 
+    def close(self) -> None:
+        """Frees what it holds. Called once, when no thread is in it and none comes again."""
+        ...
+
 
 class Preparer(Protocol):
     """From a frame's bytes to a row. Safe to use from several threads."""

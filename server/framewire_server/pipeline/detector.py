@@ -47,6 +47,10 @@ class Detector:
         """See Pipeline."""
         return self._engine.infer(cast(Rows, rows), count)
 
+    def close(self) -> None:
+        """See Pipeline."""
+        self._engine.close()
+
     def size_of(self, placement: object) -> tuple[int, int]:
         """See Pipeline."""
         where = cast(Placement, placement)

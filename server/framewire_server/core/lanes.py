@@ -1,0 +1,108 @@
+"""Threads that run batches, and what happens to them: they start together and are replaced one by one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from framewire_server.core.bindings import Bound
+from framewire_server.core.deadline import Deadline
+from framewire_server.core.frame import Frame
+from framewire_server.core.outcomes import Outcome
+
+log = logging.getLogger(__name__)
+
+Answer: TypeAlias = "tuple[list[tuple[Frame, Outcome]], bool | None]"
+"""Outcomes of a batch, and whether the pipeline answered: None when no frame came as far as that."""
+
+
+class Batch:
+    """Frames that a lane runs. Guarded by the scheduler's lock."""
+
+    __slots__ = ("bound", "frames", "given_up", "lane", "lost", "run", "started_at")
+
+    def __init__(
+        self,
+        lane: Lane,
+        bound: Bound,
+        frames: Sequence[Frame],
+        run: Callable[[Batch], Answer],
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.lane = lane
+        self.bound = bound
+        self.frames = frames
+        self.run = run
+        """Answers the frames, without the lock."""
+        self.lost = lost
+        """Called with the lock held when the batch is given up."""
+        self.started_at = 0.0
+        self.given_up = False
+        """It ran for too long: its frames have ended, and what still comes of it is discarded."""
+
+
+class Lane:
+    """A thread that runs one batch after the other. Guarded by the scheduler's lock."""
+
+    def __init__(self, name: str, place: int, generation: int, run: Callable[[Lane], None]) -> None:
+        self.place = place
+        """Its number among those that run at the same time; a lane that replaces it has the same."""
+        self.generation = generation
+        self.rows: dict[Bound, object] = {}
+        """What its thread made for pipelines; only its thread touches it."""
+        self.failures: dict[Bound, int] = {}
+        """Batches in a row that failed on it."""
+        self.batch: Batch | None = None
+        """What it runs now."""
+        self.replaced = False
+        """Another lane has its place; its thread ends when it sees that."""
+        shown = f"{name}-{place}.{generation}" if generation else f"{name}-{place}"
+        self.thread = threading.Thread(target=run, args=(self,), name=shown, daemon=True)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether its batch was given up and its thread has not come back."""
+        return self.batch is not None and self.batch.given_up
+
+    def forget_retired(self) -> None:
+        """Drops what it made for pipelines that are no longer bound. Called by its thread, between batches."""
+        for made in (self.rows, self.failures):
+            for bound in [bound for bound in made if bound.retired]:
+                del made[bound]
+
+
+class Lanes:
+    """The lanes of a device. Daemons: shutting down never waits for a thread that hangs in a driver."""
+
+    def __init__(self, name: str, count: int, run: Callable[[Lane], None]) -> None:
+        self._name = name
+        self._run = run
+        self._lanes = [Lane(name, place, 0, run) for place in range(count)]
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for lane in self._lanes:
+            lane.thread.start()
+
+    def replace(self, lane: Lane) -> bool:
+        """Starts another lane in its place; returns False when the system has no thread for it. Call with the
+        lock held."""
+        successor = Lane(self._name, lane.place, lane.generation + 1, self._run)
+        try:
+            successor.thread.start()
+        except RuntimeError:
+            log.exception("%s cannot be replaced", lane.thread.name)
+            return False
+        lane.replaced = True
+        self._lanes = [each for each in self._lanes if each.thread.is_alive()] + [successor]
+        return True
+
+    def join(self, deadline: Deadline) -> list[Lane]:
+        """Waits for the threads that do not hang; returns the lanes of those that have not ended. No lane may be
+        replaced any more."""
+        for lane in self._lanes:
+            if lane.thread.ident is not None and not lane.hangs:
+                lane.thread.join(deadline.left_s())
+        return [lane for lane in self._lanes if lane.thread.is_alive()]
