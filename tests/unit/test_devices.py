@@ -6,7 +6,9 @@ import contextlib
 import queue
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 import pytest
@@ -37,22 +39,47 @@ class Slow:
         self.finish = threading.Event()
 
 
+class Words(list[str]):
+    """The rows of a batch. Other than lists, they can be watched until they are gone."""
+
+
 class Network:
     """A Pipeline. A picture is a word, and what is detected in it is that word. Some words are troublesome."""
 
     def __init__(
-        self, model: str = MODEL, *, max_batch: int = 4, batch_wait_s: float = 0.0, gated: bool = True
+        self,
+        model: str = MODEL,
+        *,
+        max_batch: int = 4,
+        batch_wait_s: float = 0.0,
+        gated: bool = True,
+        spec: object = "v1",
     ) -> None:
         self.name = model
-        self.spec = "v1"
+        self.spec = spec
         self.max_batch = max_batch
-        self.batch_wait_s = batch_wait_s
+        self.may_wait = threading.Event()
+        """Set once a batch has asked how long it may wait for company."""
+        self._batch_wait_s = batch_wait_s
         self.placed: queue.SimpleQueue[str] = queue.SimpleQueue()
         """Words in the order in which they came to lie in a row."""
         self.started: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
         """The rows of every batch, put when its inference begins."""
+        self.threads: queue.SimpleQueue[str] = queue.SimpleQueue()
+        """Names of the threads that began inferences."""
+        self.rows_made = 0
+        self.rows_gone: queue.SimpleQueue[str] = queue.SimpleQueue()
+        """Whatever rows are no longer in memory."""
+        self.closed: queue.SimpleQueue[str] = queue.SimpleQueue()
+        """Names of the threads that closed it."""
+        self.times_closed = 0
         self._gated = gated
         self._gate = threading.Semaphore(0)
+
+    @property
+    def batch_wait_s(self) -> float:
+        self.may_wait.set()
+        return self._batch_wait_s
 
     def let(self, batches: int = 1) -> None:
         """Lets inferences end."""
@@ -64,7 +91,10 @@ class Network:
         self.let(1000)
 
     def new_rows(self) -> object:
-        return [""] * self.max_batch
+        rows = Words([""] * self.max_batch)
+        self.rows_made += 1
+        weakref.finalize(rows, self.rows_gone.put, "rows")
+        return rows
 
     def decode(self, item: object) -> object:
         if isinstance(item, Slow) and not item.to_resize:
@@ -87,7 +117,8 @@ class Network:
         return picture
 
     def infer(self, rows: object, count: int) -> object:
-        batch = cast("list[str]", rows)[:count]
+        batch = list(cast("list[str]", rows)[:count])
+        self.threads.put(threading.current_thread().name)
         self.started.put(batch)
         if self._gated:
             assert self._gate.acquire(timeout=PATIENCE_S)
@@ -105,23 +136,41 @@ class Network:
         return len(str(placement)), 1
 
     def close(self) -> None:
-        pass
+        self.times_closed += 1
+        self.closed.put(threading.current_thread().name)
 
 
 class Bench:
     """A device at work; the test sends words and gets outcomes."""
 
-    def __init__(self, kind: str, networks: Sequence[Network], lanes: int, workers: int) -> None:
-        self.networks = networks
-        self.scheduler = Scheduler(self._deliver)
+    def __init__(
+        self,
+        kind: str,
+        networks: Sequence[Network],
+        lanes: int,
+        workers: int,
+        batch_timeout_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.scheduler = Scheduler(self._deliver, clock)
         self.device: Device = (
-            InlineDevice("bench", self.scheduler, self._deliver, lanes=lanes)
+            InlineDevice("bench", self.scheduler, self._deliver, lanes=lanes, batch_timeout_s=batch_timeout_s)
             if kind == "inline"
-            else PooledDevice("bench", self.scheduler, self._deliver, lanes=lanes, workers=workers)
+            else PooledDevice(
+                "bench",
+                self.scheduler,
+                self._deliver,
+                lanes=lanes,
+                workers=workers,
+                batch_timeout_s=batch_timeout_s,
+            )
         )
+        self.told: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
+        """Names of models, and what trouble they have."""
+        self.device.on_trouble = lambda pipeline, reason: self.told.put((pipeline.name, reason))
         for network in networks:
             self.device.bind(network.name, network)
-        self._outcomes: queue.SimpleQueue[tuple[str, Outcome]] = queue.SimpleQueue()
+        self.delivered: queue.SimpleQueue[tuple[Frame, Outcome]] = queue.SimpleQueue()
         self._mailboxes: dict[str, Mailbox] = {}
 
     def send(self, *items: str | Slow, model: str = MODEL) -> None:
@@ -143,19 +192,27 @@ class Bench:
 
     def outcomes(self, count: int) -> dict[str, Outcome]:
         """Waits for outcomes; each by its word."""
-        found = [self._outcomes.get(timeout=PATIENCE_S) for _ in range(count)]
-        assert len(dict(found)) == count, "words of a test are different"
-        return dict(found)
+        found = [self.delivered.get(timeout=PATIENCE_S) for _ in range(count)]
+        outcomes = {str(frame.tag): outcome for frame, outcome in found}
+        assert len(outcomes) == count, "words of a test are different"
+        return outcomes
 
     def _deliver(self, outcomes: Iterable[tuple[Frame, Outcome]]) -> None:
-        for frame, outcome in outcomes:
-            self._outcomes.put((str(frame.tag), outcome))
+        for each in outcomes:
+            self.delivered.put(each)
 
 
 @contextlib.contextmanager
-def bench(kind: str, *networks: Network, lanes: int = 1, workers: int = 1) -> Iterator[Bench]:
-    """Runs a device, and checks that its threads end with the scheduler."""
-    made = Bench(kind, networks, lanes, workers)
+def bench(
+    kind: str,
+    *networks: Network,
+    lanes: int = 1,
+    workers: int = 1,
+    batch_timeout_s: float = 30.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Bench]:
+    """Runs a device, and checks that its threads end with the scheduler and that networks are closed once."""
+    made = Bench(kind, networks, lanes, workers, batch_timeout_s, clock)
     made.device.start()
     try:
         yield made
@@ -165,6 +222,7 @@ def bench(kind: str, *networks: Network, lanes: int = 1, workers: int = 1) -> It
         made.scheduler.close()
         made.device.join(PATIENCE_S)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bench-")]
+    assert [network.times_closed for network in networks] == [1] * len(networks)
 
 
 def gathered(network: Network, kind: str, count: int) -> None:
@@ -354,7 +412,9 @@ def test_an_inference_that_fails_ends_its_batch_and_the_lane_goes_on(
             assert isinstance(outcome, Failed)
             assert outcome.reason is ErrorReason.MODEL_FAILED
             assert outcome.message == "the model failed on this frame; the server's log says why"
-        assert "the network exploded" in caplog.text, "the log has the traceback"
+        assert caplog.text.count("RuntimeError: the network exploded") == 1, (
+            "the log has the traceback of the batch"
+        )
         at.send("next")
         network.let()
         assert found(at.outcomes(1)["next"]) == ("next", 1)

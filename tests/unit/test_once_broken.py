@@ -121,7 +121,7 @@ def test_the_end_of_the_server_fails_no_frame_that_a_lane_has_taken(caplog: pyte
         stream.drop_all(DropReason.SHUTTING_DOWN)
         first.finish.set()
         at.outcomes(1)
-        at._outcomes.get(timeout=5)
+        at.delivered.get(timeout=5)
     assert "failed on frame" not in caplog.text
 
 

@@ -19,6 +19,8 @@ from framewire_server.core.scheduler import Scheduler
 from framewire_server.core.watch import Watch
 
 log = logging.getLogger(__name__)
+_SHARE_OF_THREADS = 0.75
+"""Of the time to join: a thread that hangs must leave some of it for closing the models."""
 
 OnTrouble: TypeAlias = Callable[[Pipeline, "str | None"], None]
 """Told why a pipeline is unhealthy, in words for people, and None when it answers again. Called from threads of
@@ -91,8 +93,9 @@ class Device:
         """Waits for the threads to end after the scheduler was closed, then closes the pipelines, all within
         `timeout_s`. Leaves behind threads that hang, and the pipelines that they are in."""
         deadline = Deadline(timeout_s)
-        self._watch.join(deadline.left_s())
-        self._join_threads(deadline)
+        threads = Deadline(timeout_s and timeout_s * _SHARE_OF_THREADS)
+        self._watch.join(threads.left_s())
+        self._join_threads(threads)
         with self._scheduler.lock:
             in_use = self._bindings.unbind_all()
         for bound in in_use:
@@ -145,6 +148,7 @@ class Device:
     def _run_lane(self, lane: Lane) -> None:
         while self._run_next(lane):
             pass
+        lane.rows.clear()  # here, since this thread made them
 
     def _run_next(self, lane: Lane) -> bool:
         # A function of its own, so that an idle lane holds nothing of its last batch.

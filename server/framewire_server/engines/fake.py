@@ -66,7 +66,7 @@ class DeviceTime:
 
 
 class Faults:
-    """What befalls an engine when a test says so: its batches fail or hang until `heal`. Safe to use from any thread."""
+    """What befalls an engine when a test says so: batches fail or hang until `heal`. Safe to use from any thread."""
 
     def __init__(self, otherwise: Callable[[int], None] = lambda count: None) -> None:
         """`otherwise` is what a sound batch goes through."""
