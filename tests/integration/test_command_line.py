@@ -116,6 +116,21 @@ def test_serve_refuses_a_file_that_is_missing(tmp_path: Path) -> None:
     assert refusal("serve", tmp_path / "gone.onnx") == f"{tmp_path / 'gone.onnx'}: no such file"
 
 
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        (["10.0.1.0/24"], "--weight 10.0.1.0/24: state NETWORK=WEIGHT, for example 10.0.1.0/24=3"),
+        (["10.0.1.0/24=much"], "identity_weights: Input should be a valid number"),
+        (["10.0.1.7/24=3"], "identity_weights: '10.0.1.7/24' is no address or network: 10.0.1.7/24 has host bits"),
+        (["unix:=0"], "identity_weights: unix:: the weight 0 is not between 0.001 and 1000"),
+        (["unix:=1", "unix:=2"], "--weight: a network is stated twice"),
+    ],
+)
+def test_serve_refuses_a_weight_that_cannot_be_meant(pets: Path, weight: list[str], said: str) -> None:
+    flags = [flag for each in weight for flag in ("--weight", each)]
+    assert refusal("serve", pets, *flags).startswith(said)
+
+
 def test_serve_refuses_a_file_that_is_no_model_and_says_what_it_is(photos: Path) -> None:
     message = refusal("serve", photos / "a.jpg")
     assert message == f"{photos / 'a.jpg'}: is not a model: it is a picture. Framewire serves ONNX files"

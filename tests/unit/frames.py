@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from framewire_server.core.budget import ByteBudget
 from framewire_server.core.frame import Frame
@@ -36,9 +36,11 @@ class Owner:
 class Core:
     """A scheduler and a budget, with the test in the place of the lanes and of the event loop."""
 
-    def __init__(self, limit_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, limit_bytes: int = 1 << 20, *, weight: Callable[[str], float] = lambda identity: 1.0
+    ) -> None:
         self.clock = Clock()
-        self.scheduler = Scheduler(self._deliver, self.clock)
+        self.scheduler = Scheduler(self._deliver, self.clock, weight=weight)
         self.budget = ByteBudget(limit_bytes)
         self._delivered: list[tuple[Frame, Outcome]] = []
 

@@ -159,6 +159,79 @@ def test_a_lane_may_ask_for_one_model_out_of_its_turn() -> None:
     assert [each and each.frame_id for each in taken] == [0, 1, 2, None]
 
 
+# Weights.
+
+
+def weighted(weights: dict[str, float]) -> Core:
+    return Core(weight=lambda identity: weights.get(identity, 1.0))
+
+
+def test_a_weight_of_3_gets_3_frames_for_each_one_of_weight_1_and_not_all_at_once() -> None:
+    core = weighted({"heavy": 3})
+    _ = [Sender(core, "heavy"), Sender(core, "light"), Sender(core, "light")]
+    got = [sender.identity for sender in turns(core, 400)]
+    assert Counter(got) == {"heavy": 300, "light": 100}
+    assert all("light" in got[n : n + 4] for n in range(0, 400, 4))
+
+
+@given(
+    st.lists(st.sampled_from([0.001, 0.25, 0.5, 1, 1.5, 3, 7, 1000]), min_size=2, max_size=6),
+    st.integers(0, 300),
+    st.integers(1, 300),
+)
+def test_identities_that_always_have_work_share_by_weight_at_any_time(
+    weights: list[float], before: int, takes: int
+) -> None:
+    core = weighted({f"{n}": weight for n, weight in enumerate(weights)})
+    _ = [Sender(core, f"{n}") for n in range(len(weights))]
+    turns(core, before)
+    got = Counter(sender.identity for sender in turns(core, takes))
+    rounds = [got[f"{n}"] / weight for n, weight in enumerate(weights)]
+    for n, one in enumerate(rounds):
+        for m, other in enumerate(rounds):
+            # Two turns apart at most, one at either end of what was looked at; costs are rounded.
+            assert abs(one - other) <= (1 / weights[n] + 1 / weights[m]) * 1.001 + 1e-3
+
+
+@given(st.floats(0.001, 1000), st.integers(0, 50))
+def test_nobody_saves_up_turns_while_idle_whatever_the_weight(weight: float, idle: int) -> None:
+    core = weighted({"late": weight})
+    busy = Sender(core, "busy")
+    once = mailbox(core, "late")
+    put_all(core, once, [frame(Owner(), 1)])
+    turns_of_busy = [taken.tag is busy for taken in (core.take() for _ in range(2)) if taken]
+    assert sorted(turns_of_busy) == [False, True]
+    busy.send()
+    turns(core, idle)
+    late = Sender(core, "late")
+    got = Counter(turns(core, 100))
+    assert abs(got[late] / weight - got[busy]) <= (1 + 1 / weight) * 1.001
+
+
+def test_an_identity_of_little_weight_gets_its_turn_at_once_when_it_comes() -> None:
+    core = weighted({"light": 0.001})
+    Sender(core, "busy")
+    turns(core, 100)
+    light = Sender(core, "light")
+    assert light in turns(core, 2)
+
+
+def test_a_weight_is_asked_for_once_for_each_identity_of_a_model() -> None:
+    asked: list[str] = []
+
+    def weight(identity: str) -> float:
+        asked.append(identity)
+        return 1.0
+
+    core = Core(weight=weight)
+    boxes = [mailbox(core, "a", model) for model in ("one", "one", "two")]
+    assert asked == ["a", "a"]
+    for box in boxes:
+        core.scheduler.close_mailbox(box)
+    mailbox(core, "a", "one")
+    assert asked == ["a", "a", "a"]
+
+
 # What is handed out, and what is not.
 
 

@@ -404,6 +404,7 @@ def test_the_end_does_not_wait_for_a_lane_that_hangs(
     assert lanes_of(at) == ["bench-lane-0"]
     network.let()
     ended("bench-lane-0")
+    assert at.delivered.empty(), "nobody waits any more"
 
 
 # The rules alone.

@@ -96,6 +96,9 @@ class Device:
         threads = Deadline(timeout_s and timeout_s * _SHARE_OF_THREADS)
         self._watch.join(threads.left_s())
         self._join_threads(threads)
+        self._deliver = lambda outcomes: (
+            None
+        )  # whoever waited for what threads left behind still answer has gone
         with self._scheduler.lock:
             in_use = self._bindings.unbind_all()
         for bound in in_use:
