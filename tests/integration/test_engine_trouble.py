@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def outcomes(answers: list[pb.FrameResult]) -> list[str]:
 async def test_a_model_that_hangs_fails_its_frames_and_nobody_else_s(device: DeviceMaker | None) -> None:
     faults = Faults()
     models = Path("faulty.onnx"), Path("sound.onnx")
-    settings = {"lanes": 1, "batch_timeout_s": TIMEOUT_S}
+    settings: dict[str, Any] = {"lanes": 1, "batch_timeout_s": TIMEOUT_S}
     async with served(*models, loader=loader(faults), device_maker=device, **settings) as server:
         faults.hang()
         for _ in range(2):
