@@ -35,6 +35,8 @@ class Bindings:
     """
 
     def __init__(self, ended: Callable[[Bound], None]) -> None:
+        self.retirements = 0
+        """How often a pipeline lost its last key."""
         self._ended = ended
         self._by_key: dict[Hashable, Bound] = {}
         self._by_pipeline: dict[Pipeline, Bound] = {}
@@ -85,6 +87,7 @@ class Bindings:
 
     def _release(self, bound: Bound, key: Hashable) -> None:
         bound.keys.discard(key)
+        self.retirements += bound.retired
         self._end_if_over(bound)
 
     def _end_if_over(self, bound: Bound) -> None:

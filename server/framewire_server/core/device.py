@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import TypeAlias
 
 from framewire_server.core.bindings import Bindings, Bound
 from framewire_server.core.chores import Chores
 from framewire_server.core.deadline import Deadline
-from framewire_server.core.frame import Deliver
+from framewire_server.core.frame import Deliver, Frame
 from framewire_server.core.lanes import Batch, Lane, Lanes
 from framewire_server.core.meter import Meter
+from framewire_server.core.outcomes import Outcome
 from framewire_server.core.pipeline import Pipeline, model_failed
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.core.watch import Watch
@@ -96,9 +97,7 @@ class Device:
         threads = Deadline(timeout_s and timeout_s * _SHARE_OF_THREADS)
         self._watch.join(threads.left_s())
         self._join_threads(threads)
-        self._deliver = lambda outcomes: (
-            None
-        )  # whoever waited for what threads left behind still answer has gone
+        self._deliver = _discard
         with self._scheduler.lock:
             in_use = self._bindings.unbind_all()
         for bound in in_use:
@@ -163,6 +162,8 @@ class Device:
             goes_on = self._end(batch, succeeded)
         if not batch.given_up:
             self._deliver(outcomes)
+            if not goes_on:
+                log.warning("%s is rebuilt: model %s failed", lane.thread.name, batch.bound.pipeline.name)
         self._tell(batch.bound)
         return goes_on
 
@@ -188,7 +189,6 @@ class Device:
         elif succeeded is False and not batch.given_up:
             lane.failures[bound] = in_a_row = lane.failures.get(bound, 0) + 1
             if bound.trouble.failed(in_a_row):
-                log.warning("%s is rebuilt: model %s failed", lane.thread.name, bound.pipeline.name)
                 self._replace(lane)
         self._bindings.leave(bound)
         return not lane.replaced
@@ -232,6 +232,10 @@ class Device:
     def _wake(self) -> None:
         for condition in self._conditions:
             condition.notify_all()
+
+
+def _discard(outcomes: Iterable[tuple[Frame, Outcome]]) -> None:
+    """Takes what threads that were left behind still answer: whoever waited for it has gone."""
 
 
 def _close(pipeline: Pipeline) -> None:

@@ -40,7 +40,7 @@ class InlineDevice(Device):
         scheduler, bindings = self._scheduler, self._bindings
         with scheduler.lock:
             while True:
-                lane.forget_retired()
+                lane.forget_retired(bindings.retirements)
                 if taken := scheduler.take(bindings.__contains__):
                     break
                 if scheduler.closed:

@@ -54,6 +54,7 @@ class Lane:
         """What its thread made for pipelines; only its thread touches it."""
         self.failures: dict[Bound, int] = {}
         """Batches in a row that failed on it."""
+        self._retirements = 0
         self.batch: Batch | None = None
         """What it runs now."""
         self.replaced = False
@@ -66,8 +67,12 @@ class Lane:
         """Whether its batch was given up and its thread has not come back."""
         return self.batch is not None and self.batch.given_up
 
-    def forget_retired(self) -> None:
-        """Drops what it made for pipelines that are no longer bound. Called by its thread, between batches."""
+    def forget_retired(self, retirements: int) -> None:
+        """Drops what it made for pipelines that are no longer bound, if `retirements` shows that there may be some.
+        Called by its thread, between batches."""
+        if retirements == self._retirements:
+            return
+        self._retirements = retirements
         for made in (self.rows, self.failures):
             for bound in [bound for bound in made if bound.retired]:
                 del made[bound]

@@ -202,12 +202,12 @@ class PooledDevice(Device):
         scheduler = self._scheduler
         with scheduler.lock:
             while not (rows := self._startable(now := scheduler.clock())):
-                lane.forget_retired()
+                lane.forget_retired(self._bindings.retirements)
                 if scheduler.closed:
                     return None
                 waits = [r.wait_s(now) for r in self._turns]
                 self._row_settled.wait(min((wait for wait in waits if wait), default=None))
-            lane.forget_retired()
+            lane.forget_retired(self._bindings.retirements)
             filling = rows.seal()
             self._row_freed.notify_all()  # the next batch may be opened
             while filling.resizing:

@@ -18,6 +18,10 @@ class Trouble:
     """
 
     def __init__(self) -> None:
+        self.out = False
+        """Whether its frames end at once, since a batch of it is likely to cost another lane."""
+        self.reason: str | None = None
+        """Why it is unhealthy, for people; None when it is not."""
         self.told: str | None = None
         """The `reason` that was told last."""
         self._rebuilt = False
@@ -30,24 +34,12 @@ class Trouble:
         """Those of them that were replaced."""
         self._timeout_s = 0.0
 
-    @property
-    def out(self) -> bool:
-        """Whether its frames end at once, since a batch of it is likely to cost another lane."""
-        return max(self._hangs, self._hung) >= _HANGS
-
-    @property
-    def reason(self) -> str | None:
-        """Why it is unhealthy, for people; None when it is not."""
-        if self.out:
-            return f"its batches hang: {_HANGS} or more did not finish within {self._timeout_s:g} s"
-        if self._failing:
-            return "its batches fail, on a rebuilt lane as well; the server's log says why"
-        return None
-
     def succeeded(self) -> None:
         """A batch was answered."""
-        self._hangs = 0
-        self._failing = self._rebuilt = False
+        if self._hangs or self._rebuilt:
+            self._hangs = 0
+            self._failing = self._rebuilt = False
+            self._judge()
 
     def failed(self, in_a_row: int) -> bool:
         """A batch failed, and with it `in_a_row` on this lane. Returns whether the lane should be rebuilt."""
@@ -55,6 +47,7 @@ class Trouble:
             return False
         self._failing = self._rebuilt
         self._rebuilt = True
+        self._judge()
         return not self._failing
 
     def hung(self, timeout_s: float) -> bool:
@@ -62,6 +55,7 @@ class Trouble:
         self._timeout_s = timeout_s
         self._hangs += 1
         self._hung += 1
+        self._judge()
         return self._replaced < _HANGS
 
     def replaced(self) -> None:
@@ -72,3 +66,13 @@ class Trouble:
         """A thread that hung came back; `replaced` tells whether another took its place."""
         self._hung -= 1
         self._replaced -= replaced
+        self._judge()
+
+    def _judge(self) -> None:
+        self.out = max(self._hangs, self._hung) >= _HANGS
+        if self.out:
+            self.reason = f"its batches hang: {_HANGS} or more did not finish within {self._timeout_s:g} s"
+        elif self._failing:
+            self.reason = "its batches fail, on a rebuilt lane as well; the server's log says why"
+        else:
+            self.reason = None
