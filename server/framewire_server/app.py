@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from framewire import __version__
@@ -21,14 +21,17 @@ from framewire_server.core.frame import Frame
 from framewire_server.core.inline import InlineDevice
 from framewire_server.core.outcomes import Outcome
 from framewire_server.core.pictures import Pictures
-from framewire_server.core.pipeline import Pipeline
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.edge.detection import DetectionHandlers
+from framewire_server.edge.health import Health
 from framewire_server.edge.limits import StreamLimits
 from framewire_server.edge.models import ModelHandlers
 from framewire_server.edge.service import Service
-from framewire_server.errors import ListenError, ModelError
-from framewire_server.models.repository import Entry, ModelState, Repository
+from framewire_server.errors import ListenError
+from framewire_server.lifecycle.lifecycle import Lifecycle
+from framewire_server.lifecycle.versions import Loader as Loader
+from framewire_server.lifecycle.versions import Versions
+from framewire_server.models.repository import Entry, Repository
 from framewire_server.pipeline.loading import load
 from framewire_server.weights import Weights
 
@@ -42,7 +45,6 @@ _SERVICES = tuple(
     for name in file.services_by_name
 )
 
-Loader = Callable[[Entry, ServerConfig], Pipeline]
 DeviceMaker = Callable[[Scheduler, Callable[[Iterable[tuple[Frame, Outcome]]], None]], Device]
 
 
@@ -85,7 +87,6 @@ class Server:
 
     def __init__(self, config: ServerConfig, loader: Loader, device_maker: DeviceMaker | None) -> None:
         self._config = config
-        self._loader = loader
         self._loop = asyncio.get_running_loop()
         self._outcomes: deque[tuple[Frame, Outcome]] = deque()
         self._woken = False
@@ -94,7 +95,7 @@ class Server:
         self.service = Service(
             config=config,
             version=__version__,
-            repository=Repository(config.models, config.models_dir),
+            repository=Repository(config.models, config.models_dir, may_be_empty=config.admin),
             scheduler=scheduler,
             budget=budget,
             pictures=Pictures(scheduler, budget, config.max_waiting_pictures),
@@ -108,7 +109,11 @@ class Server:
                 "cpu", scheduler, self._deliver, lanes=config.lanes, batch_timeout_s=config.batch_timeout_s
             )
         )
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
+        versions = Versions(config, self.service.repository, self._device, loader, self._health)
+        self._lifecycle = Lifecycle(config, self.service.repository, versions)
+        if config.admin:
+            self.service.administration = self._lifecycle
         self._grpc = grpc.aio.server(
             options=_channel_options(config), maximum_concurrent_rpcs=config.max_streams + _OTHER_CALLS
         )
@@ -120,21 +125,15 @@ class Server:
         Raises ListenError, and ModelError when a model that was named, or every model of a folder, fails.
         """
         for name in ("", *_SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+            await self._health.tell(name, serving=False)
         self._register()
         self.address = _listen(self._grpc, self._config.listen)
         await self._grpc.start()
         self._device.start()
-        entries = self.service.repository.entries.values()
-        for entry in entries:
-            if stop.is_set():
-                return
-            await self._load(entry)
-        if not any(entry.state is ModelState.READY for entry in entries):
-            failures = "".join(f"\n  model {entry.name}: {entry.failure}" for entry in entries)
-            raise ModelError(f"no model could be loaded:{failures}")
-        for name in ("", *_SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._lifecycle.start(stop)
+        if not stop.is_set():
+            for name in ("", *_SERVICES):
+                await self._health.tell(name, serving=True)
 
     async def drain(self) -> None:
         """Refuses new streams and answers what was sent, for `drain_timeout_s` at most."""
@@ -150,31 +149,16 @@ class Server:
             left_s = max(self._config.drain_timeout_s - self._config.drain_delay_s, 0.0)
             await _wait(ended, left_s)
         for call in list(service.calls):
-            call.shut()
+            call.shut("the server stopped")
         if service.calls:
             await _wait(ended, _JOIN_S)
 
     async def close(self) -> None:
         """Ends what is left: calls, threads, the listening socket."""
+        await self._lifecycle.close()
         await self._grpc.stop(_GRACE_S)
         self.service.scheduler.close()
         await asyncio.to_thread(self._device.join, _JOIN_S)
-
-    async def _load(self, entry: Entry) -> None:
-        await self._health.set(entry.name, health_pb2.HealthCheckResponse.NOT_SERVING)
-        if entry.state is ModelState.FAILED:
-            return
-        try:
-            pipeline = await asyncio.to_thread(self._loader, entry, self._config)
-            self._device.bind(entry.name, pipeline)
-        except ModelError as error:
-            if entry.named:
-                raise
-            entry.state, entry.failure = ModelState.FAILED, str(error)
-            return  # whoever started the server says so once it is ready
-        entry.max_batch = pipeline.max_batch
-        entry.state = ModelState.READY
-        await self._health.set(entry.name, health_pb2.HealthCheckResponse.SERVING)
 
     def _register(self) -> None:
         DetectionHandlers(self.service).register(self._grpc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +32,18 @@ class ServerConfig(BaseSettings):
 
     models_dir: Path | None = None
     """A folder whose models are all served."""
+
+    watch: Literal["notify", "poll", "off"] = "notify"
+    """How changes in `models_dir` are noticed; `poll` where a network file system tells nothing."""
+
+    watch_settle_s: float = Field(1.0, gt=0, le=3600)
+    """Seconds that a model's files must stay as they are before they are loaded: longer than a copy ever pauses."""
+
+    max_old_versions: int = Field(4, ge=0, le=64)
+    """Former versions of one model that are kept for streams that asked for them; more refuse the new version."""
+
+    admin: bool = False
+    """Whether any client may load and unload models; the server then starts without any, too."""
 
     window: int = Field(16, ge=1, le=1024)
     """Frames of one stream that may be unanswered. More hides longer round trips and lets frames get older."""

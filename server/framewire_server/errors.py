@@ -5,6 +5,7 @@ RequestError            a client's call cannot go on; the edge turns it into a s
 ├── ModelNotFound       no such model
 ├── Unavailable         loading or draining: worth a retry
 ├── LimitReached        too many streams: worth a retry
+├── ModelRefused        a model that was to be loaded cannot be served
 └── NotPermitted        administration is off
 FrameFailure            one frame cannot be answered; its stream lives on
 OperatorError           the server cannot start as told: a message for its operator
@@ -40,6 +41,10 @@ class Unavailable(RequestError):
 
 class LimitReached(RequestError):
     """Too many streams, on the server or of one client."""
+
+
+class ModelRefused(RequestError):
+    """A model that was to be loaded cannot be served; what was served goes on."""
 
 
 class NotPermitted(RequestError):

@@ -29,6 +29,7 @@ ALLOWED = {
     "edge": {"core", "models", "vision", "config", "errors", "framewire.v1"},
     "app": {
         "edge",
+        "lifecycle",
         "observe",
         "models",
         "engines",
@@ -40,6 +41,7 @@ ALLOWED = {
         "framewire",
         "framewire.v1",
     },
+    "lifecycle": {"core", "models", "config", "errors"},
     "quality": {"core", "models", "pipeline", "vision", "config", "errors", "framewire"},
     "demo": {"quality", "framewire"},
     "cli": {"app", "config", "errors", "models", "demo", "quality", "framewire"},
@@ -58,10 +60,13 @@ ALLOWED_IN_MODELS = {
     "exporters": {"decoding", "labels", "network", "signature", "stated"},
     "families": {"decoding", "exporters", "labels", "network", "sidecars", "signature", "spec", "stated"},
     "fitting": {"labels", "network", "sidecars", "signature", "spec", "stated"},
+    "files": {"labels", "network", "places", "sidecars", "stated"},
+    "finding": {"places"},
     "places": {"stated"},
     "registry": {"decoding", "families", "signature", "spec"},
     "recognition": {
         "families",
+        "files",
         "fitting",
         "network",
         "places",
@@ -72,7 +77,7 @@ ALLOWED_IN_MODELS = {
         "stated",
     },
     "options": {"spec"},
-    "repository": {"places", "spec"},
+    "repository": {"finding", "places", "spec"},
 }
 CORE_KNOWS_NOT = {"grpc", "numpy", "cv2", "onnx", "onnxruntime", "google"}
 

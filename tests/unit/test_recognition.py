@@ -318,11 +318,7 @@ def test_a_model_file_changes_nothing_that_it_does_not_state(model: Path) -> Non
     plain = recognise(model)
     spec = recognise(stated(model, "schema: 1\npad: 0\n"))
     assert spec.preprocessing.colour == plain.preprocessing.colour
-    assert (spec.labels, spec.version, spec.score_threshold) == (
-        plain.labels,
-        plain.version,
-        plain.score_threshold,
-    )
+    assert (spec.labels, spec.score_threshold) == (plain.labels, plain.score_threshold)
     assert recognise(stated(model, "schema: 1\n")).evidence == plain.evidence
 
 

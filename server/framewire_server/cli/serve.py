@@ -31,6 +31,13 @@ def serve(
     models_dir: Annotated[
         Path | None, typer.Option("--models", metavar="DIR", help="Serve every model in a folder.")
     ] = None,
+    no_watch: Annotated[
+        bool,
+        typer.Option("--no-watch", help="Leave it at the models that are in DIR at the start."),
+    ] = False,
+    admin: Annotated[
+        bool | None, typer.Option("--admin", help="Let every client load and unload models.")
+    ] = None,
     listen: Annotated[
         str | None,
         typer.Option(
@@ -72,6 +79,9 @@ def serve(
     no code. `framewire models inspect FILE` shows how. Labels come from the file itself or from labels.txt
     beside it; what cannot be read off a file is stated in NAME.yaml beside it.
 
+    What changes in the folder given by --models is loaded while the server runs; on network file systems that
+    tell of no changes, set FRAMEWIRE_WATCH=poll.
+
     Settings are environment variables, too, for example FRAMEWIRE_LISTEN=0.0.0.0:50051.
     """
     require("server", "serve")
@@ -86,9 +96,14 @@ def serve(
     )
     # What frames decide about a model is said once, whether or not streams are logged.
     logging.getLogger("framewire_server.models.decoding.latch").setLevel(logging.INFO)
+    logging.getLogger("framewire_server.lifecycle.versions").setLevel(
+        logging.INFO
+    )  # as is which models change
     stated: dict[str, Any] = {
         "models": tuple(models) if models else None,
         "models_dir": models_dir,
+        "watch": "off" if no_watch else None,
+        "admin": admin,
         "listen": listen,
         "max_batch": max_batch,
         "lanes": lanes,

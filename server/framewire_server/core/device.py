@@ -80,10 +80,6 @@ class Device:
             self._bindings.unbind(key)
             self._wake()
 
-    def utilisation(self, now: float) -> float:
-        """The busy share, 0 to 1, since it was last asked; `now` in seconds of the scheduler's clock."""
-        return 1.0
-
     def start(self) -> None:
         """Starts the threads."""
         self._chores.start()

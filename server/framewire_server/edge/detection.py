@@ -50,27 +50,44 @@ class DetectionHandlers:
         read_at = time.monotonic()
         request = pb.DetectImageRequest()
         messages.parse(request, content)
-        spec = self._service.repository.resolve(request.model)
-        options = messages.options(request.options, spec)
         call = _SingleImage()
+        use = self._service.repository.use(request.model, call)
+        try:
+            options = messages.options(request.options, use.spec)
+            frame, outcome = await self._outcome(
+                request.frame, identity(context), use.key, options, read_at, call
+            )
+            model = use.spec.name
+        finally:
+            use.end()
+        response = pb.DetectImageResponse(model=model)
+        messages.fill_result(response.result, frame, outcome, time.monotonic())
+        return response.SerializeToString()
+
+    async def _outcome(
+        self,
+        frame: pb.Frame,
+        who: str,
+        key: str,
+        options: EffectiveOptions,
+        read_at: float,
+        call: _SingleImage,
+    ) -> tuple[Frame, Outcome]:
         self._service.enter(call)
         try:
-            cancel = self._submit(request.frame, identity(context), spec.name, options, read_at, call)
+            cancel = self._submit(frame, who, key, options, read_at, call)
             try:
-                frame, outcome = await call.outcome
+                return await call.outcome
             finally:
                 cancel()
         finally:
             self._service.leave(call)
-        response = pb.DetectImageResponse(model=spec.name)
-        messages.fill_result(response.result, frame, outcome, time.monotonic())
-        return response.SerializeToString()
 
     def _submit(
         self,
         frame: pb.Frame,
         who: str,
-        model: str,
+        key: str,
         options: EffectiveOptions,
         read_at: float,
         call: _SingleImage,
@@ -84,7 +101,7 @@ class DetectionHandlers:
             call.resolve(refused, Failed(failure.reason, str(failure)))
             return lambda: None
         return self._service.pictures.submit(
-            model,
+            key,
             who,
             item,
             options,
@@ -121,7 +138,7 @@ class _SingleImage:
     def drain(self) -> None:
         """Nothing to tell: the call is short, and draining waits for it."""
 
-    def shut(self) -> None:
-        """Ends the call, since the server stops."""
+    def shut(self, why: str) -> None:
+        """Ends the call."""
         if not self.outcome.done():
-            self.outcome.set_exception(draining("the server stopped before the picture was answered"))
+            self.outcome.set_exception(draining(f"{why} before the picture was answered"))

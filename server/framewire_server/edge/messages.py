@@ -103,6 +103,19 @@ def effective_options(resolved: EffectiveOptions) -> pb.EffectiveOptions:
     return message
 
 
+def model_changed(spec: ModelSpec, resolved: EffectiveOptions) -> pb.DetectResponse:
+    """Tells a client that results which follow come from another version."""
+    return pb.DetectResponse(
+        model_changed=pb.ModelChanged(
+            model_version=spec.version,
+            labels=spec.labels,
+            input_width=spec.input_width,
+            input_height=spec.input_height,
+            effective_options=effective_options(resolved),
+        )
+    )
+
+
 def policy(message: pb.OverloadPolicy, window: int) -> Latest | Wait:
     """The policy that a client gets: LATEST with one frame unless it asked for another."""
     if message.WhichOneof("policy") == "wait":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from framewire.v1 import model_pb2 as pb
 from framewire.v1 import model_pb2_grpc
 from framewire_server.edge import messages
-from framewire_server.edge.service import Service
+from framewire_server.edge.service import Administration, Service
 from framewire_server.edge.status import ServicerContext, abort
 from framewire_server.errors import NotPermitted, RequestError
 from framewire_server.models.options import resolve
@@ -18,7 +18,7 @@ _STATES = {
 }
 _NO_ADMINISTRATION = NotPermitted(
     "ADMINISTRATION_OFF",
-    "this server does not load or unload models on demand; its operator names them at start",
+    "this server does not load or unload models on demand; its operator did not turn it on",
 )
 
 
@@ -31,10 +31,14 @@ class ModelHandlers(model_pb2_grpc.ModelServiceServicer):
     async def ListModels(  # noqa: N802  # the protocol's name
         self, _: pb.ListModelsRequest, context: ServicerContext
     ) -> pb.ListModelsResponse:
-        """Lists all models, in any state."""
-        entries = self._service.repository.entries
+        """Lists all models, in any state, each with the former versions that are still used."""
+        repository = self._service.repository
         return pb.ListModelsResponse(
-            models=[self._model(entries[name]) for name in sorted(entries)],
+            models=[
+                self._model(entry)
+                for name in sorted(repository.entries)
+                for entry in repository.versions(name)
+            ],
             server_version=self._service.version,
         )
 
@@ -49,22 +53,36 @@ class ModelHandlers(model_pb2_grpc.ModelServiceServicer):
         return pb.GetModelResponse(model=self._model(entry), server_version=self._service.version)
 
     async def LoadModel(  # noqa: N802
-        self, _: pb.LoadModelRequest, context: ServicerContext
+        self, request: pb.LoadModelRequest, context: ServicerContext
     ) -> pb.LoadModelResponse:
-        """Refuses: administration comes later."""
-        await abort(context, _NO_ADMINISTRATION)
+        """Loads what lies in the operator's folder now, and answers when it serves."""
+        try:
+            entry = await self._administration().load(request.model)
+        except Exception as error:
+            await abort(context, error)
+        return pb.LoadModelResponse(model=self._model(entry))
 
     async def UnloadModel(  # noqa: N802
-        self, _: pb.UnloadModelRequest, context: ServicerContext
+        self, request: pb.UnloadModelRequest, context: ServicerContext
     ) -> pb.UnloadModelResponse:
-        """Refuses: administration comes later."""
-        await abort(context, _NO_ADMINISTRATION)
+        """Takes a model away, and answers when the calls that used it have ended."""
+        try:
+            await self._administration().unload(request.model)
+        except Exception as error:
+            await abort(context, error)
+        return pb.UnloadModelResponse()
+
+    def _administration(self) -> Administration:
+        if self._service.administration is None:
+            raise _NO_ADMINISTRATION
+        return self._service.administration
 
     def _model(self, entry: Entry) -> pb.Model:
         message = pb.Model(
             name=entry.name,
             state=_STATES[entry.state],
             failure=entry.failure,
+            update_failure=entry.update_failure,
             accepted_encodings=list(messages.ENCODINGS),
             limits=self._service.limits(),
             max_batch=entry.max_batch,

@@ -17,7 +17,7 @@ from framewire_server.core.scheduler import Scheduler
 from framewire_server.edge.limits import StreamLimits
 from framewire_server.edge.status import ServicerContext
 from framewire_server.errors import Unavailable
-from framewire_server.models.repository import Repository
+from framewire_server.models.repository import Entry, Repository
 
 _DRAINING_RETRY_S = 1.0
 
@@ -29,8 +29,20 @@ class Drainable(Protocol):
         """Tells the client to go elsewhere."""
         ...
 
-    def shut(self) -> None:
-        """Ends what is unresolved, then the call."""
+    def shut(self, why: str) -> None:
+        """Ends what is unresolved, then the call, which tells `why`."""
+        ...
+
+
+class Administration(Protocol):
+    """Changes which models are served, on demand."""
+
+    async def load(self, name: str) -> Entry:
+        """Loads what now lies in the operator's folder under a name; returns what serves. Raises RequestError."""
+        ...
+
+    async def unload(self, wanted: str) -> None:
+        """Takes away a model, or a version of one, and waits for the calls that use it. Raises RequestError."""
         ...
 
 
@@ -46,6 +58,8 @@ class Service:
     pictures: Pictures
     load: Load
     streams: StreamLimits
+    administration: Administration | None = None
+    """None where the operator did not turn it on."""
     draining: bool = False
     instance: str = field(default_factory=lambda: secrets.token_hex(8))
     """Tells a client that reconnects whether it is still the same process."""

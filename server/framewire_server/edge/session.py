@@ -12,7 +12,7 @@ import grpc
 
 from framewire.v1 import detection_pb2 as pb
 from framewire_server.core.flow import Flow
-from framewire_server.core.outcomes import DropReason, Failed
+from framewire_server.core.outcomes import DropReason, Failed, Found
 from framewire_server.core.stream import Stream
 from framewire_server.edge import messages
 from framewire_server.edge.patience import Patience
@@ -20,6 +20,7 @@ from framewire_server.edge.service import Service, draining, identity
 from framewire_server.edge.status import ServicerContext
 from framewire_server.errors import FrameFailure, InvalidRequest, RequestError
 from framewire_server.models.options import EffectiveOptions
+from framewire_server.models.repository import Use
 from framewire_server.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -41,11 +42,12 @@ class Session:
         self._notices: dict[str, pb.DetectResponse] = {}  # at most one of a kind: the newest
         self._timers: list[asyncio.TimerHandle] = []
         self._is_open = False
-        self._shut = False
+        self._shut = ""
         self._given_up: RequestError | None = None
         self._last_id = -1
         self._stream: Stream
-        self._spec: ModelSpec
+        self._use: Use
+        self._told: ModelSpec  # the version that the client knows of
         self._options: EffectiveOptions
         self._flow: Flow
 
@@ -74,20 +76,27 @@ class Session:
             return
         self._service.enter(self)
         try:
-            started = self._open(config)
-            self._is_open = True
-            unwatch = self._service.budget.watch(self._narrow)
+            self._use = self._service.repository.use(config.model, self)
             try:
-                await self._send(started)
-                self._start_ageing()
-                if self._service.budget.short:
-                    self._narrow()
-                await self._answer()
+                await self._serve(config)
             finally:
-                self._stream.close()
-                unwatch()
+                self._use.end()
         finally:
             self._service.leave(self)
+
+    async def _serve(self, config: pb.StreamConfig) -> None:
+        started = self._open(config)
+        self._is_open = True
+        unwatch = self._service.budget.watch(self._narrow)
+        try:
+            await self._send(started)
+            self._start_ageing()
+            if self._service.budget.short:
+                self._narrow()
+            await self._answer()
+        finally:
+            self._stream.close()
+            unwatch()
 
     def drain(self) -> None:
         """Tells the client to open its next stream elsewhere."""
@@ -95,9 +104,9 @@ class Session:
         messages.set_duration(notice.draining.drain_timeout, self._service.config.drain_timeout_s)
         self._notice(notice)
 
-    def shut(self) -> None:
+    def shut(self, why: str) -> None:
         """Ends unresolved frames as SHUTTING_DOWN, and the call once they are written."""
-        self._shut = True
+        self._shut = why
         self._stream.drop_all(DropReason.SHUTTING_DOWN)
         self._wake()
 
@@ -119,7 +128,7 @@ class Session:
             loop = asyncio.get_running_loop()
             self._timers = [
                 loop.call_later(age_s, self.drain),
-                loop.call_later(age_s + settings.drain_timeout_s, self.shut),
+                loop.call_later(age_s + settings.drain_timeout_s, self.shut, "the stream was too old"),
             ]
 
     def _narrow(self) -> None:
@@ -152,12 +161,14 @@ class Session:
         if len(config.stream_name.encode()) > _LONGEST_NAME_BYTES:
             raise InvalidRequest("BAD_OPTION", f"stream_name is longer than {_LONGEST_NAME_BYTES} bytes")
         service = self._service
-        self._spec = spec = service.repository.resolve(config.model)
+        self._told = spec = self._use.spec
         self._options = messages.options(config.options, spec)
         window = service.config.window
         policy = messages.policy(config.overload, window)
         who = identity(self._context)
-        self._stream = Stream(service.scheduler, service.budget, spec.name, who, policy, window, self._wake)
+        self._stream = Stream(
+            service.scheduler, service.budget, self._use.key, who, policy, window, self._wake
+        )
         self._flow = Flow(window, max(spec.input_width, spec.input_height), service.load, time.monotonic())
         log.info("stream %r of %s opened on model %s", config.stream_name, who, spec.name)
         return pb.DetectResponse(
@@ -188,7 +199,7 @@ class Session:
                 if self._changed.is_set():
                     continue
                 if self._shut:
-                    raise draining("the server stopped before all frames were answered")
+                    raise draining(f"{self._shut} before all frames were answered")
                 if reader.done() and not self._stream.unresolved:
                     return reader.result()
                 await self._changed.wait()
@@ -203,6 +214,11 @@ class Session:
                 await self._send(self._notices.pop(next(iter(self._notices))))
                 continue
             frame, outcome = outbox[0]
+            if isinstance(outcome, Found) and outcome.spec is not self._told:
+                self._told = cast(ModelSpec, outcome.spec)
+                changed = messages.model_changed(self._told, self._options.for_spec(self._told))
+                self._flow.input_side = max(self._told.input_width, self._told.input_height)
+                await self._send(changed)
             response = pb.DetectResponse()
             now = time.monotonic()
             messages.fill_result(response.result, frame, outcome, now)
@@ -230,7 +246,7 @@ class Session:
             if kind == "frame":
                 self._accept(request.frame)
             elif kind == "update":
-                self._options = messages.options(request.update.options, self._spec)
+                self._options = messages.options(request.update.options, self._use.spec)
             elif kind == "config":
                 raise InvalidRequest(
                     "CONFIG_REPEATED", "a stream has one StreamConfig; change options by UpdateConfig"

@@ -17,6 +17,7 @@ from framewire_server.errors import (
     InvalidRequest,
     LimitReached,
     ModelNotFound,
+    ModelRefused,
     NotPermitted,
     RequestError,
     Unavailable,
@@ -32,6 +33,7 @@ _CODES: dict[type[RequestError], code_pb2.Code.ValueType] = {
     ModelNotFound: code_pb2.NOT_FOUND,
     Unavailable: code_pb2.UNAVAILABLE,
     LimitReached: code_pb2.RESOURCE_EXHAUSTED,
+    ModelRefused: code_pb2.FAILED_PRECONDITION,
     NotPermitted: code_pb2.PERMISSION_DENIED,
 }
 

@@ -17,13 +17,21 @@ _MOST_BYTES = 1 << 16
 
 
 def models_in(folder: Path) -> list[Path]:
-    """Model files right in a folder, in order of their names. Raises ModelError when it cannot be looked into."""
+    """Model files right in a folder, in order of their names; hidden ones are somebody's in the making. Raises
+    ModelError when it cannot be looked into."""
     try:
-        return sorted(
-            file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file()
-        )
+        return sorted(file for file in folder.iterdir() if _is_model(file))
     except OSError as error:
         raise ModelError(f"{folder}: cannot be looked into: {error.strerror}") from error
+
+
+def _is_model(file: Path) -> bool:
+    return file.suffix.lower() in _SUFFIXES and not is_hidden(file) and file.is_file()
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file or folder is not meant to be seen: copies in progress, and what mounted volumes hide."""
+    return path.name.startswith(".")
 
 
 def locate(path: Path) -> Path:
@@ -52,10 +60,15 @@ def name_of(model: Path, *, of_folder: bool) -> str:
     return name.replace("@", "-")  # in what clients ask for, @ begins the version
 
 
+def model_files(model: Path) -> tuple[Path, Path]:
+    """Where the model file of a model may be: NAME.yaml, and model.yaml, which counts in a folder of just it."""
+    return model.with_suffix(".yaml"), model.with_name(_OF_ANY)
+
+
 def model_file_of(model: Path) -> Path:
     """The model file of a model, whether or not it exists: NAME.yaml or, in a folder of just this model,
     model.yaml. Raises ModelError when there are both."""
-    own, of_folder = model.with_suffix(".yaml"), model.with_name(_OF_ANY)
+    own, of_folder = model_files(model)
     if own == of_folder or not of_folder.is_file() or models_in(model.parent) != [model]:
         return own
     if own.is_file():

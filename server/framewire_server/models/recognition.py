@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +10,7 @@ from typing import TypeVar
 import onnx
 
 from framewire_server.errors import ModelError
-from framewire_server.models import sidecars
+from framewire_server.models import files, sidecars
 from framewire_server.models.families.other_tasks import OtherTasks
 from framewire_server.models.families.plugin_nms import PluginNms
 from framewire_server.models.fitting import adapting, batches, class_names, open_sizes
@@ -35,7 +34,6 @@ from framewire_server.vision.boxes import Candidates
 T = TypeVar("T")
 _DEFAULT_MAX_DETECTIONS = 300
 _DEFAULT_IOU = 0.45
-_VERSION_CHARACTERS = 12
 _NO_IOU = "iou_threshold means nothing: the model's boxes are final unless suppress is true"
 
 
@@ -181,7 +179,7 @@ def _spec(path: Path, name: str, signature: Signature, match: Match, unread: tup
         warnings = (*warnings, _NO_IOU)
     return ModelSpec(
         name=name,
-        version=stated.version or _digest(path),
+        version=stated.version or files.version(files.digest(path)),
         path=path,
         signature=signature,
         family=match.family,
@@ -247,11 +245,3 @@ def _offset(decoder: Decoder, offset: int) -> Decoder:
 
 def _first(stated: T | None, default: T) -> T:
     return default if stated is None else stated
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:_VERSION_CHARACTERS]

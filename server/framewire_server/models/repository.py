@@ -1,19 +1,18 @@
-"""The models of a server: their names, their states, which one a client means."""
+"""The models of a server: their names, their states, which one a client means, and who uses which."""
 
 from __future__ import annotations
 
 import enum
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 from framewire_server.errors import InvalidRequest, ModelError, ModelNotFound, Unavailable
-from framewire_server.models.places import locate, models_in, name_of, orphans
+from framewire_server.models.finding import find, named, warn_of_orphans
+from framewire_server.models.places import locate, name_of
 from framewire_server.models.spec import ModelSpec
 
-log = logging.getLogger(__name__)
 _LOADING_RETRY_S = 1.0
 
 
@@ -25,9 +24,9 @@ class ModelState(enum.Enum):
     FAILED = enum.auto()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """A model that the operator named, or that lies in a folder of models."""
+    """One version of a model that the operator named, or that lies in a folder of models."""
 
     name: str
     path: Path
@@ -38,21 +37,83 @@ class Entry:
     failure: str = ""
     named: bool = False
     """Whether the operator named it, so that the server does not start without it."""
+    digest: str = ""
+    """What its files contain; empty before they were looked at."""
+    update_failure: str = ""
+    """Why the newest version is not served, while this one goes on."""
+    pins: int = 0
+    """Calls that asked for just this version."""
+
+    @property
+    def key(self) -> str:
+        """`name@version` of a loaded one: its scheduler key, and its name in the health service."""
+        assert self.spec is not None
+        return f"{self.name}@{self.spec.version}"
+
+
+class User(Protocol):
+    """A call that uses a model."""
+
+    def drain(self) -> None:
+        """The model is about to go: the client is to look elsewhere."""
+        ...
+
+    def shut(self, why: str) -> None:
+        """The model is gone: ends what is unresolved, then the call, which tells `why`."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Use:
+    """A call's hold on a model, from `Repository.use` until `end`."""
+
+    repository: Repository
+    entry: Entry
+    """The version that was there when the call began."""
+    user: User
+    pinned: bool
+
+    @property
+    def key(self) -> str:
+        """The scheduler's key: `name@version` for a call that asked for a version, else `name`."""
+        return self.entry.key if self.pinned else self.entry.name
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The version that answers now; the last one when the model is gone."""
+        if not self.pinned:
+            now = self.repository.entries.get(self.entry.name)
+            if now is not None and now.spec is not None:
+                self.entry = now
+        assert self.entry.spec is not None
+        return self.entry.spec
+
+    def end(self) -> None:
+        """The call has ended."""
+        self.repository.end(self)
 
 
 class Repository:
-    """All models by name, in the operator's order; the first of several is the default."""
+    """All models by name, in the operator's order. Belongs to the event loop."""
 
-    def __init__(self, files: tuple[Path, ...], folder: Path | None) -> None:
+    def __init__(self, files: tuple[Path, ...], folder: Path | None, *, may_be_empty: bool = False) -> None:
         """What is wrong with one model of a folder fails that one. Raises ModelError when two models that were named
-        would have one name, or there is none."""
+        would have one name, or there is none and that may not be."""
         self.entries: dict[str, Entry] = {}
-        self._has_default = bool(files)
+        """The current version of each model."""
+        self.held: dict[str, Entry] = {}
+        """Former versions that calls asked for and still use, by `name@version`."""
+        self.ended: Callable[[Use], None] = lambda use: None
+        """Called when a call ends, after it was taken out."""
+        self.folder = folder
+        self._uses: dict[str, set[Use]] = {}
         for path in files:
             self._name(Entry(name_of(locate(path), of_folder=path.is_dir()), locate(path), named=True))
+        self.stated = {entry.name: entry.path for entry in self.entries.values()}
+        """The models that the operator named, wherever they lie; the first is the default."""
         if folder:
             self._add_all(folder)
-        if not self.entries:
+        if not self.entries and not (folder and may_be_empty):
             raise ModelError(
                 f"{folder}: holds no model (*.onnx)"
                 if folder
@@ -65,82 +126,82 @@ class Repository:
         self.entries[entry.name] = entry
 
     def _add_all(self, folder: Path) -> None:
-        """Adds the models of a folder that are not there yet; one whose name is taken fails under another."""
-        here = {entry.path.resolve() for entry in self.entries.values()}
-        found = [entry for entry in _find(folder) if entry.path.resolve() not in here]
-        late = []  # last, so that the name made up for one is no other's
-        for entry in found:
-            if entry.name in self.entries:
-                late.append(entry)
-            else:
-                self.entries[entry.name] = entry
-        for entry in late:
-            other = self.entries[entry.name].path
-            entry.failure = f"{entry.path}: its name, {entry.name}, is that of {other}; rename one"
-            entry.state = ModelState.FAILED
-            entry.name = next(name for n in count(2) if (name := f"{entry.name}-{n}") not in self.entries)
-            self.entries[entry.name] = entry
+        """Adds the models of a folder that are not there yet."""
+        found = named(find(folder), self.stated, {})
+        warn_of_orphans(folder)
+        for model in found:
+            state = ModelState.FAILED if model.failure else ModelState.LOADING
+            self.entries.setdefault(model.name, Entry(model.name, model.path, state, failure=model.failure))
 
-    def resolve(self, wanted: str) -> ModelSpec:
-        """Returns the model that `wanted` means: empty for the default, `name`, or `name@version`.
+    def use(self, wanted: str, user: User) -> Use:
+        """Holds the model that `wanted` means for a call: empty for the default, `name`, or `name@version`, which
+        stays that version. The call must `end` it.
 
-        Raises ModelNotFound, InvalidRequest when there is no default, Unavailable while it is loading.
+        Raises ModelNotFound, InvalidRequest when there is no default, Unavailable while it is loading or failed.
         """
         entry = self.entry(wanted)
-        spec = entry.spec
         if entry.state is ModelState.LOADING:
             raise Unavailable(
                 "MODEL_LOADING", f"model {entry.name} is loading", retry_after_s=_LOADING_RETRY_S
             )
-        if spec is None:
+        if entry.spec is None:
             raise Unavailable("MODEL_FAILED", f"model {entry.name} could not be loaded: {entry.failure}")
-        return spec
+        use = Use(self, entry, user, pinned=bool(wanted.partition("@")[2]))
+        entry.pins += use.pinned
+        self._uses.setdefault(entry.name, set()).add(use)
+        return use
+
+    def end(self, use: Use) -> None:
+        """Ends a use; a second time does nothing."""
+        uses = self._uses.get(use.entry.name, set())
+        if use not in uses:
+            return
+        uses.discard(use)
+        if not uses:
+            del self._uses[use.entry.name]
+        use.entry.pins -= use.pinned
+        self.ended(use)
+
+    def uses(self, name: str) -> set[Use]:
+        """The calls that use a model, in whatever version."""
+        return set(self._uses.get(name, ()))
 
     def entry(self, wanted: str) -> Entry:
-        """Returns the entry that `wanted` means, in any state. Raises as `resolve`."""
+        """Returns the entry that `wanted` means, in any state. Raises ModelNotFound, and InvalidRequest when there is
+        no default."""
         name, _, version = wanted.partition("@")
-        if not name:
-            if len(self.entries) > 1 and not self._has_default:
-                raise InvalidRequest(
-                    "NO_DEFAULT_MODEL", f"this server has several models; name one of {self._names()}"
-                )
-            return next(iter(self.entries.values()))
+        name = name or self._default_name()
         if name not in self.entries:
             raise ModelNotFound("UNKNOWN_MODEL", f"no model {name!r} here; served are {self._names()}")
         entry = self.entries[name]
-        if version and entry.spec and version != entry.spec.version:
-            raise ModelNotFound(
-                "UNKNOWN_VERSION",
-                f"model {name} has no version {version!r}; version {entry.spec.version} is served",
+        if not version or entry.spec is None or version == entry.spec.version:
+            return entry
+        if held := self.held.get(f"{name}@{version}"):
+            return held
+        raise ModelNotFound(
+            "UNKNOWN_VERSION",
+            f"model {name} has no version {version!r}; version {entry.spec.version} is served",
+        )
+
+    def versions(self, name: str) -> list[Entry]:
+        """The current version of a model, then former ones that are still used."""
+        current = [self.entries[name]] if name in self.entries else []
+        return [*current, *(entry for entry in self.held.values() if entry.name == name)]
+
+    def _default_name(self) -> str:
+        """The first model that was named, also when it is gone; where none was, the only one there is."""
+        if self.stated:
+            return next(iter(self.stated))
+        if len(self.entries) > 1:
+            raise InvalidRequest(
+                "NO_DEFAULT_MODEL", f"this server has several models; name one of {self._names()}"
             )
-        return entry
+        if not self.entries:
+            raise ModelNotFound("UNKNOWN_MODEL", "this server has no model now")
+        return next(iter(self.entries))
 
     def _names(self) -> str:
         """Which models there are, and apart from them those that failed."""
         failed = [entry.name for entry in self.entries.values() if entry.state is ModelState.FAILED]
         names = ", ".join(name for name in self.entries if name not in failed) or "none"
         return f"{names} (could not be loaded: {', '.join(failed)})" if failed else names
-
-
-def _find(folder: Path) -> Iterator[Entry]:
-    """Models of a folder and of the folders in it; of one that holds several, each under its own name."""
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: is no folder")
-    here = models_in(folder)
-    for orphan in orphans(folder):
-        log.warning("%s is not read: there is no %s", orphan, orphan.with_suffix(".onnx").name)
-    for path in sorted(folder.iterdir()):
-        if path in here:
-            yield Entry(name_of(path, of_folder=False), path)
-        elif path.is_dir():
-            yield from _in(path)
-
-
-def _in(folder: Path) -> Iterator[Entry]:
-    try:
-        found = models_in(folder)
-    except ModelError as error:  # its owner's mistake is not to hinder the others
-        yield Entry(folder.name, folder, ModelState.FAILED, failure=str(error))
-        return
-    for path in found:
-        yield Entry(name_of(path, of_folder=len(found) == 1), path)

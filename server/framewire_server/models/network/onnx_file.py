@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,36 @@ def load(path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: is damaged or cut off: it does not parse as ONNX") from error
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
+
+
+def external_data(path: Path) -> tuple[Path, ...]:
+    """The files in its folder in which a model's weights are stored outside of it, whether or not they exist; none of
+    a file that cannot be read."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError, ValueError):
+        return ()
+    places = {
+        Path(entry.value)
+        for tensor in _tensors(model.graph)
+        if onnx.external_data_helper.uses_external_data(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    inside = (place for place in places if not place.is_absolute() and ".." not in place.parts)
+    return tuple(path.parent / place for place in sorted(inside))
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All stored tensors of a graph and the graphs in it."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
 
 
 def signature(model: onnx.ModelProto, path: Path) -> Signature:

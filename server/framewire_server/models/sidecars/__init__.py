@@ -11,7 +11,9 @@ from framewire_server.models.sidecars import darknet_cfg, deepstream, huggingfac
 from framewire_server.models.sidecars.sidecar import Sidecar
 from framewire_server.tensors import Tensor
 
-__all__ = ["Sidecar", "find"]
+_KINDS = (huggingface, paddle, tensorflow, deepstream, darknet_cfg)
+
+__all__ = ["Sidecar", "files", "find"]
 
 
 def find(model: Path, inputs: tuple[Tensor, ...]) -> dict[str, Sidecar]:
@@ -25,3 +27,8 @@ def find(model: Path, inputs: tuple[Tensor, ...]) -> dict[str, Sidecar]:
         "darknet": darknet_cfg.find(model),
     }
     return {kind: sidecar for kind, sidecar in found.items() if sidecar is not None}
+
+
+def files(model: Path) -> list[Path]:
+    """Every file that `find` may look at for a model, whether or not it exists."""
+    return [file for kind in _KINDS for file in kind.files(model)]

@@ -47,6 +47,12 @@ def find(model: Path) -> Sidecar | None:
     return replace(found, input_size=size, facts={**found.facts, "named": named})
 
 
+def files(model: Path) -> list[Path]:
+    """What `find` may look at."""
+    path = beside(model)
+    return [path] if path else []
+
+
 def beside(model: Path) -> Path | None:
     """The .cfg of a model: NAME.cfg; else the one in its folder whose name its own begins with; else the only one
     there that describes a detector."""

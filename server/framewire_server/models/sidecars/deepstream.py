@@ -7,6 +7,7 @@ around a picture whose aspect ratio is kept.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,15 @@ _MODEL_KEYS = ("onnx-file", "model-engine-file", "uff-file", "tlt-encoded-model"
 _COLOURS = {"0": "rgb", "1": "bgr", "2": "gray"}
 _FILTERS = {"0": "nearest", "1": "linear"}
 _FLAGS = {"0": False, "1": True}
+
+
+def files(model: Path) -> list[Path]:
+    """What `read` may look at, whether or not it exists; of configurations those that speak of the model."""
+    found = [path for path in sorted(model.parent.glob(_FILES))[:_MOST_FILES] if _speaks_of(path, model)]
+    for path in tuple(found):
+        with contextlib.suppress(ModelError):
+            found += _label_files(path, _sections(path, read_text(path)).get("property", {}))
+    return found
 
 
 def read(model: Path) -> Sidecar | None:
@@ -108,13 +118,15 @@ def _pixels(path: Path, options: Mapping[str, str]) -> dict[str, Any]:
 
 def _labels(path: Path, options: Mapping[str, str]) -> tuple[str, ...] | None:
     """The labels file where it is said to be, or one of that name beside the configuration."""
+    found = next((file for file in _label_files(path, options) if file.is_file()), None)
+    return labels.read(found) if found else None
+
+
+def _label_files(path: Path, options: Mapping[str, str]) -> list[Path]:
+    """Where the labels file may be."""
     value = options.get("labelfile-path", "").strip()
-    if not value:
-        return None
-    for file in (path.parent / value, path.with_name(Path(value).name or path.name)):
-        if file.is_file() and file != path:
-            return labels.read(file)
-    return None
+    places = (path.parent / value, path.with_name(Path(value).name or path.name)) if value else ()
+    return [file for file in places if file != path]
 
 
 def _input_size(path: Path, options: Mapping[str, str]) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ from framewire_server.models.sidecars.sidecar import Content, Sidecar, is_side, 
 from framewire_server.tensors import Tensor
 from framewire_server.vision.geometry import Resize
 
+_CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
 _INPUT = "pixel_values"
 _MOST_LABELS = 1 << 16
 _INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "linear", 3: "cubic", 4: "area"}  # PIL.Image.Resampling
@@ -24,7 +25,7 @@ def read(model: Path, inputs: tuple[Tensor, ...]) -> Sidecar | None:
     """Reads both files of a model whose input is `pixel_values`; other models are none of theirs."""
     if all(tensor.name != _INPUT for tensor in inputs):
         return None
-    config, processor = _content(model, "config.json"), _content(model, "preprocessor_config.json")
+    config, processor = _content(model, _CONFIG), _content(model, _PROCESSOR)
     main = processor or config
     if main is None:
         return None
@@ -39,9 +40,17 @@ def read(model: Path, inputs: tuple[Tensor, ...]) -> Sidecar | None:
     )
 
 
+def files(model: Path) -> list[Path]:
+    """What `read` may look at, whether or not it exists."""
+    return [folder / name for folder in _folders(model) for name in (_CONFIG, _PROCESSOR)]
+
+
+def _folders(model: Path) -> list[Path]:
+    return [model.parent, model.parent.parent] if model.parent.name == "onnx" else [model.parent]
+
+
 def _content(model: Path, name: str) -> Content | None:
-    folders = [model.parent, model.parent.parent] if model.parent.name == "onnx" else [model.parent]
-    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    path = next((folder / name for folder in _folders(model) if (folder / name).is_file()), None)
     if path is None:
         return None
     try:

@@ -22,6 +22,11 @@ _PLAIN = ("Permute", "PadStride", "PadBatch", "Pad")
 _LETTERBOX_GREY = 128  # 127.5, rounded by OpenCV
 
 
+def files(model: Path) -> list[Path]:
+    """What `read` may look at, whether or not it exists."""
+    return [model.with_name(_NAME)]
+
+
 def read(model: Path, inputs: tuple[Tensor, ...]) -> Sidecar | None:
     """Reads infer_cfg.yml of a model whose inputs are PaddleDetection's; other models are none of its."""
     path = model.with_name(_NAME)

@@ -28,11 +28,16 @@ _OPENING, _CLOSING = ("{", "<"), ("}", ">")
 _Token = tuple[str, str]
 
 
+def files(model: Path) -> list[Path]:
+    """What `read` may look at, whether or not it exists."""
+    return [model.with_suffix(".pbtxt"), model.with_name(f"{model.stem}_{_NAME}"), model.with_name(_NAME)]
+
+
 def read(model: Path, inputs: tuple[Tensor, ...]) -> Sidecar | None:
     """Reads NAME.pbtxt, NAME_label_map.pbtxt or, for a model that looks like TensorFlow's, label_map.pbtxt."""
-    own = [model.with_suffix(".pbtxt"), model.with_name(f"{model.stem}_{_NAME}")]
-    generic = [model.with_name(_NAME)] if any(map(_is_tensorflows, inputs)) else []
-    path = next((path for path in (*own, *generic) if path.is_file()), None)
+    *own, generic = files(model)
+    candidates = [*own, generic] if any(map(_is_tensorflows, inputs)) else own
+    path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         return None
     names = _names(path)

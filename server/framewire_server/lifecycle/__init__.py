@@ -1,0 +1,1 @@
+"""Models that come, change and go while the server runs."""
