@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 64, 48
 LABELS = ("background", "thing")
 
 
-def fake_spec(name: str = "fake") -> ModelSpec:
+def fake_spec(name: str = "fake", version: str = "v1", labels: tuple[str, ...] = LABELS) -> ModelSpec:
     """An SSD of one class."""
     engine = FakeEngine(WIDTH, HEIGHT, 1)
     signature = Signature((engine.image,), engine.outputs)
@@ -31,7 +31,7 @@ def fake_spec(name: str = "fake") -> ModelSpec:
     assert isinstance(match, Match)
     return ModelSpec(
         name=name,
-        version="v1",
+        version=version,
         path=Path(f"{name}.onnx"),
         signature=signature,
         family=match.family,
@@ -40,7 +40,7 @@ def fake_spec(name: str = "fake") -> ModelSpec:
         input_width=WIDTH,
         input_height=HEIGHT,
         largest_batch=None,
-        labels=LABELS,
+        labels=labels,
         score_threshold=0.0,
         baked_score=0.0,
         iou_threshold=None,
@@ -63,5 +63,20 @@ def fake_loader(before: Callable[[int], None] = lambda count: None, *, decode: b
         )
         entry.spec = spec
         return Detector(spec, engine, preparer, batch_wait_s=config.batch_wait_ms / 1000)
+
+    return load
+
+
+def versioned_loader(
+    loading: Callable[[str], None] = lambda version: None, before: Callable[[int], None] = lambda count: None
+) -> Loader:
+    """Loads the fake engine as the version that is the text of the model's file. `loading` is called with it first, and
+    may wait or raise; its labels are those of the fake and the version itself. `before` is called for each batch."""
+
+    def load(entry: Entry, config: ServerConfig) -> Pipeline:
+        version = entry.path.read_text()
+        loading(version)
+        spec = fake_spec(entry.name, version, (*LABELS, version))
+        return Detector(spec, FakeEngine(WIDTH, HEIGHT, config.max_batch, before), FakePreparer())
 
     return load

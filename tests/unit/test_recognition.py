@@ -99,6 +99,17 @@ def test_a_spec_does_not_keep_the_network(model: Path) -> None:
     assert spec.signature.probe() is None
 
 
+def test_the_version_changes_with_what_lies_beside_the_model(model: Path) -> None:
+    alone = recognise(model).version
+    stated(model, "schema: 1\npad: 0\n")
+    padded = recognise(model).version
+    stated(model, "schema: 1\npad: 1\n")
+    otherwise = recognise(model).version
+    stated(model, "schema: 1\npad: 0\n")
+    assert len({alone, padded, otherwise}) == 3
+    assert recognise(model).version == padded
+
+
 def test_a_model_may_be_given_a_name(model: Path) -> None:
     assert recognise(model, "animals").name == "animals"
 

@@ -94,11 +94,10 @@ def serve(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
-    # What frames decide about a model is said once, whether or not streams are logged.
-    logging.getLogger("framewire_server.models.decoding.latch").setLevel(logging.INFO)
-    logging.getLogger("framewire_server.lifecycle.versions").setLevel(
-        logging.INFO
-    )  # as is which models change
+    # What frames decide about a model and which models change is said once, whether or not streams are logged.
+    for teller in ("models.decoding.latch", "lifecycle.versions"):
+        logging.getLogger(f"framewire_server.{teller}").setLevel(logging.INFO)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
     stated: dict[str, Any] = {
         "models": tuple(models) if models else None,
         "models_dir": models_dir,

@@ -94,10 +94,10 @@ class Inventory:
     def _kept(self, seen: dict[str, Sighting], known: Mapping[str, Sighting]) -> dict[str, Sighting]:
         """Takes models whose folder cannot be looked into now as they were before: that tells nothing of them."""
         closed = {sighting.found.path: name for name, sighting in seen.items() if sighting.found.failure}
-        for name, before in known.items():
-            if name not in seen and before.found.path.parent in closed:
-                seen[name] = before
-        return seen
+        kept = {name: before for name, before in known.items() if before.found.path.parent in closed}
+        for before in kept.values():
+            seen.pop(closed[before.found.path.parent], None)
+        return seen | kept
 
     def _forget(self, seen: Iterable[Sighting]) -> None:
         """Drops what is remembered of files that are gone."""

@@ -121,7 +121,7 @@ class Lifecycle:
             settled, wait_s = self._settling.look(now, self._seen, self._clock())
             for name in settled:
                 await self._change(name, now.get(name))
-            return wait_s
+            return 0.0 if settled else wait_s  # what is gone may have had a name that another one wants
 
     async def _change(self, name: str, sighting: Sighting | None) -> None:
         if sighting is None:

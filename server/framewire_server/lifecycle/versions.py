@@ -95,7 +95,7 @@ class Versions:
         new.state, new.update_failure, new.max_batch = ModelState.READY, "", pipeline.max_batch
         self._repository.held.pop(new.key, None)
         self._repository.entries[new.name] = new
-        if old is not None and old in self._pipelines:
+        if old is not None and old is not new and old in self._pipelines:
             self._replaced(old, new)
         elif not self.quiet:
             log.info("model %s: %s serves now", new.name, _described(new))

@@ -22,6 +22,8 @@ async def watch(folder: Path, heard: Callable[[], None], *, poll: bool) -> None:
     while True:
         try:
             here = _identity(folder)
+            # Runs when the watch is set up, in the first step below: what came before it is found by looking.
+            asyncio.get_running_loop().call_soon(heard)
             async for _ in awatch(
                 folder,
                 watch_filter=None,

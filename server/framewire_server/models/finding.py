@@ -71,7 +71,7 @@ def _own_name(model: Found, taken: dict[str, Path]) -> Found:
     owner = taken[model.name]
     if owner == model.path:
         return model
-    failure = f"{model.path}: its name, {model.name}, is that of {owner}; rename one"
+    failure = model.failure or f"{model.path}: its name, {model.name}, is that of {owner}; rename one"
     name = next(name for n in count(2) if (name := f"{model.name}-{n}") not in taken)
     taken[name] = model.path
     return Found(name, model.path, failure)

@@ -1,0 +1,333 @@
+"""Models that are added, removed, renamed and mended while the server runs, by their files and on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from framewire.v1 import detection_pb2 as pb
+from framewire.v1 import model_pb2
+from framewire_server.errors import ModelError
+from framewire_server.models import files
+from tests.fakes import versioned_loader
+from tests.integration.models_on_disk import (
+    Gate,
+    Status,
+    get_model,
+    listed,
+    model_service,
+    until,
+    until_gone,
+    until_serving,
+    watched,
+    write,
+)
+from tests.serving import served
+from tests.unit import onnx_models
+from tests.wire import config, raw, reason, refused, rest, stub, talk
+
+PETS = {"names": "{0: 'cat', 1: 'dog'}", "stride": "32", "task": "detect"}
+
+
+async def load(address: str, name: str) -> model_pb2.Model:
+    async with model_service(address) as service:
+        return (await service.LoadModel(model_pb2.LoadModelRequest(model=name))).model
+
+
+async def unload(address: str, name: str) -> None:
+    async with model_service(address) as service:
+        await service.UnloadModel(model_pb2.UnloadModelRequest(model=name))
+
+
+async def test_a_new_file_is_a_new_model(tmp_path: Path) -> None:
+    write(tmp_path / "street.onnx", "a")
+    async with watched(tmp_path) as server:
+        write(tmp_path / "pets/model.onnx", "p")
+        await until_serving(server.address, "pets@p")
+        assert await listed(server.address) == [("pets", "p"), ("street", "a")]
+        answers = await talk(server.address, [config(model="pets"), raw(1)])
+        assert answers[1].result.model_version == "p"
+        _, _, why, _ = await refused(server.address, [config()])
+        assert why == "NO_DEFAULT_MODEL"  # where one was the only one, there are two now
+
+
+async def test_streams_of_a_model_that_is_removed_are_told_and_answered(tmp_path: Path) -> None:
+    gate = Gate(1)
+    file = write(tmp_path / "street.onnx", "a")
+    write(tmp_path / "aisle.onnx", "a")
+    async with (
+        watched(tmp_path, loader=versioned_loader(before=gate), drain_timeout_s=30) as server,
+        stub(server.address) as service,
+    ):
+        call: Any = service.Detect()
+        await call.write(config(model="street"))
+        await call.read()
+        await call.write(raw(1))
+        assert await asyncio.to_thread(gate.reached.wait, 30)
+        file.unlink()
+        notice = await call.read()
+        assert notice.draining.drain_timeout.seconds == 30
+        code, text, why, _ = await refused(server.address, [config(model="street")])
+        assert (code, why) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL")
+        assert text == "no model 'street' here; served are aisle"
+        gate.opened.set()
+        await call.write(raw(2))
+        await call.done_writing()
+        assert [r.result.HasField("detections") for r in await rest(call)] == [True, True]
+        assert await call.code() is grpc.StatusCode.OK
+        await until_gone(server.address, "street")
+        assert await listed(server.address) == [("aisle", "a")]
+
+
+async def test_what_is_not_answered_in_time_ends_as_shutting_down_and_others_go_on(tmp_path: Path) -> None:
+    gate = Gate(1)
+    file = write(tmp_path / "street.onnx", "a")
+    async with (
+        watched(tmp_path, loader=versioned_loader(before=gate), drain_timeout_s=0.2, lanes=1) as server,
+        stub(server.address) as service,
+    ):
+        call: Any = service.Detect()
+        await call.write(config(model="street@a"))
+        await call.read()
+        await call.write(raw(1))
+        assert await asyncio.to_thread(gate.reached.wait, 30)
+        write(tmp_path / "aisle.onnx", "a")
+        await until_serving(server.address, "aisle")
+        other: Any = service.Detect()
+        await other.write(config(model="aisle"))
+        await other.read()
+        file.unlink()
+        assert (await call.read()).HasField("draining")
+        assert (await call.read()).result.dropped.reason == pb.DROP_REASON_SHUTTING_DOWN
+        with pytest.raises(grpc.aio.AioRpcError) as end:
+            await rest(call)
+        assert end.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert end.value.details() == "model street was removed before all frames were answered"
+        gate.opened.set()
+        await other.write(raw(1))
+        assert (await other.read()).result.HasField("detections")
+        await other.done_writing()
+        assert await rest(other) == []
+
+
+async def test_a_file_that_is_gone_for_a_moment_is_a_change(tmp_path: Path) -> None:
+    file = write(tmp_path / "street.onnx", "a")
+    async with watched(tmp_path, watch_settle_s=0.5) as server, stub(server.address) as service:
+        call: Any = service.Detect()
+        await call.write(config())
+        await call.read()
+        file.unlink()
+        write(file, "b")
+        await until_serving(server.address, "street@b")
+        await call.write(raw(1))
+        assert (await call.read()).model_changed.model_version == "b"  # and no Draining before
+        await call.done_writing()
+        assert len(await rest(call)) == 1
+
+
+async def test_a_model_that_comes_back_serves_while_its_old_streams_end(tmp_path: Path) -> None:
+    file = write(tmp_path / "street.onnx", "a")
+    async with watched(tmp_path, drain_timeout_s=30) as server, stub(server.address) as service:
+        call: Any = service.Detect()
+        await call.write(config())
+        await call.read()
+        file.unlink()
+        assert (await call.read()).HasField("draining")
+        write(file, "a")
+        await until_serving(server.address, "street@a")
+        await call.done_writing()
+        assert await rest(call) == []
+        answers = await talk(server.address, [config(model="street@a"), raw(1)])
+        assert answers[1].result.HasField("detections")
+        assert (await get_model(server.address, "street@a")).state == model_pb2.MODEL_STATE_READY
+
+
+async def test_a_model_that_failed_at_the_start_is_loaded_when_it_is_mended(tmp_path: Path) -> None:
+    onnx_models.yolov8(tmp_path / "street.onnx", metadata=PETS)
+    (tmp_path / "bad.onnx").write_bytes(b"half a file")
+    async with served(models_dir=tmp_path, watch_settle_s=0.05) as server:
+        assert (await get_model(server.address, "bad")).state == model_pb2.MODEL_STATE_FAILED
+        new = onnx_models.yolov8(tmp_path / "new.part", metadata=PETS | {"author": "somebody"})
+        new.rename(tmp_path / "bad.onnx")
+        await until_serving(server.address, "bad")
+        model = await get_model(server.address, "bad")
+        assert (model.state, model.failure, model.family) == (model_pb2.MODEL_STATE_READY, "", "yolov8")
+
+
+async def test_real_models_swap_and_broken_ones_are_refused(tmp_path: Path) -> None:
+    file, stated = tmp_path / "street.onnx", tmp_path / "street.yaml"
+    onnx_models.yolov8(file, metadata=PETS)
+    async with served(models_dir=tmp_path, watch_settle_s=0.05) as server, stub(server.address) as service:
+        call: Any = service.Detect()
+        await call.write(config())
+        before = (await call.read()).started.model_version
+        file.write_bytes(file.read_bytes()[:100])
+        model = await refusal(server.address, file)
+        assert model.version == before and "does not parse as ONNX" in model.update_failure
+        blank = onnx_models.yolov8(tmp_path / ".part", metadata=PETS)
+        fails_on_pictures(blank).rename(file)
+        model = await refusal(server.address, file)
+        assert model.version == before and "fails on a blank batch of 1" in model.update_failure
+        await call.write(raw(1, value=255))
+        assert (await call.read()).result.model_version == before
+        onnx_models.yolov8(file, metadata=PETS | {"names": "{0: 'cow', 1: 'hen'}"})
+        await until_serving(server.address, f"street@{files.version(files.digest(file))}")
+        await call.write(raw(2, value=255))
+        changed, result = [await call.read() for _ in range(2)]
+        assert list(changed.model_changed.labels) == ["cow", "hen"]
+        assert [found.label for found in result.result.detections.detections] == ["hen"]
+        await call.done_writing()
+        assert await rest(call) == []
+        stated.write_text("schema: 1\nversion: '7'\nlabels: [a, b]\n")
+        await until_serving(server.address, "street@7")
+        stated.write_text("schema: 1\nversion: '7'\nlabels: [c, d]\n")
+        while not (model := await get_model(server.address, "street")).update_failure:
+            pass  # its version is one that serves: health has no name for it
+        assert model.update_failure == (
+            "its model file states version '7', which is served with other content; state another version, or none"
+        )
+        assert list(model.labels) == ["a", "b"]
+
+
+async def refusal(address: str, file: Path) -> model_pb2.Model:
+    """Waits until what lies there is refused; returns the model that goes on."""
+    await until(address, f"{file.stem}@{files.version(files.digest(file))}", Status.NOT_SERVING)
+    return await get_model(address, file.stem)
+
+
+def fails_on_pictures(path: Path) -> Path:
+    """A network that loads, and then cannot answer: it reshapes what it found to something of another size."""
+    model = onnx.load(path)
+    model.graph.node[-1].output[0] = "of_batch"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 6, 999]), "impossible"))
+    model.graph.node.append(helper.make_node("Reshape", ["of_batch", "impossible"], ["output0"]))
+    onnx.save(model, path)
+    return path
+
+
+async def test_a_name_that_becomes_free_goes_to_who_wanted_it(tmp_path: Path) -> None:
+    first = write(tmp_path / "a/street.onnx", "a")
+    async with watched(tmp_path) as server:
+        second = write(tmp_path / "b/street.onnx", "b")
+        await until(server.address, "street-2", Status.NOT_SERVING)
+        assert (await get_model(server.address, "street-2")).failure == (
+            f"{second}: its name, street, is that of {first}; rename one"
+        )
+        first.unlink()
+        await until_serving(server.address, "street@b")
+        await until_gone(server.address, "street-2")
+        assert await listed(server.address) == [("street", "b")]
+
+
+async def test_a_model_keeps_its_name_when_another_joins_its_folder(tmp_path: Path) -> None:
+    write(tmp_path / "pets/model.onnx", "a")
+    async with watched(tmp_path) as server:
+        write(tmp_path / "pets/other.onnx", "b")
+        await until_serving(server.address, "other@b")
+        assert await listed(server.address) == [("other", "b"), ("pets", "a")]
+
+
+async def test_the_default_stays_the_first_that_was_named(tmp_path: Path) -> None:
+    named = write(tmp_path / "street.onnx", "a")
+    async with watched(tmp_path, named) as server:
+        write(tmp_path / "aisle.onnx", "b")
+        await until_serving(server.address, "aisle@b")
+        assert (await get_model(server.address, "")).name == "street"
+        write(named, "c")
+        await until_serving(server.address, "street@c")
+        named.unlink()
+        await until_gone(server.address, "street")
+        code, text, _, _ = await refused(server.address, [config()])
+        assert (code, text) == (grpc.StatusCode.NOT_FOUND, "no model 'street' here; served are aisle")
+
+
+async def test_models_stay_while_their_folder_is_away(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    write(folder / "street.onnx", "a")
+    async with watched(folder) as server:
+        folder.rename(tmp_path / "away")
+        answers = await talk(server.address, [config(), raw(1)])
+        assert answers[1].result.model_version == "a"
+        folder.mkdir()
+        write(folder / "street.onnx", "b")
+        await until_serving(server.address, "street@b")
+        shutil.rmtree(tmp_path / "away")
+
+
+async def test_models_are_loaded_and_unloaded_on_demand(tmp_path: Path) -> None:
+    file = write(tmp_path / "street.onnx", "a")
+    async with watched(tmp_path, admin=True, watch="off") as server, stub(server.address) as service:
+        write(tmp_path / "aisle.onnx", "x")
+        assert (await load(server.address, "aisle")).version == "x"
+        write(file, "b")
+        pinned: Any = service.Detect()
+        await pinned.write(config(model="street@a"))
+        await pinned.read()
+        assert (await load(server.address, "street")).version == "b"
+        assert await listed(server.address) == [("aisle", "x"), ("street", "b"), ("street", "a")]
+        unloading = asyncio.create_task(unload(server.address, "street@a"))
+        assert (await pinned.read()).HasField("draining")
+        await pinned.done_writing()
+        assert await rest(pinned) == []
+        await unloading
+        await unload(server.address, "aisle")
+        assert await listed(server.address) == [("street", "b")]
+        assert (tmp_path / "aisle.onnx").exists()
+        assert (await load(server.address, "aisle")).state == model_pb2.MODEL_STATE_READY
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await load(server.address, "nope")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await unload(server.address, "street@a")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_what_is_refused_on_demand_says_why(tmp_path: Path) -> None:
+    def loading(version: str) -> None:
+        if version == "bad":
+            raise ModelError("it is broken")
+
+    file = write(tmp_path / "street.onnx", "a")
+    async with watched(tmp_path, admin=True, watch="off", loader=versioned_loader(loading)) as server:
+        write(file, "bad")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await load(server.address, "street")
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert (reason(caught.value), caught.value.details()) == ("MODEL_REFUSED", "it is broken")
+        model = await get_model(server.address, "street")
+        assert (model.version, model.update_failure) == ("a", "it is broken")
+
+
+async def test_a_model_unloaded_on_demand_stays_away_until_its_files_change(tmp_path: Path) -> None:
+    file = write(tmp_path / "street.onnx", "a")
+    async with watched(tmp_path, admin=True) as server:
+        await unload(server.address, "")
+        write(tmp_path / "aisle.onnx", "x")
+        await until_serving(server.address, "aisle@x")
+        assert await listed(server.address) == [("aisle", "x")]
+        write(file, "b")
+        await until_serving(server.address, "street@b")
+
+
+async def test_with_administration_a_server_starts_with_nothing(tmp_path: Path) -> None:
+    async with watched(tmp_path, admin=True) as server:
+        code, text, _, _ = await refused(server.address, [config()])
+        assert (code, text) == (grpc.StatusCode.NOT_FOUND, "this server has no model now")
+        write(tmp_path / "street.onnx", "a")
+        await until_serving(server.address, "street@a")
+        assert (await get_model(server.address, "")).version == "a"
+
+
+async def test_without_administration_it_does_not(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds no model"):
+        async with watched(tmp_path):
+            pass
