@@ -180,8 +180,8 @@ class Lifecycle:
             if sighting.found.failure:
                 raise ModelError(sighting.found.failure)
             candidate.digest = await asyncio.to_thread(self._inventory.digest, sighting)
-            serving = current is not None and current.state is ModelState.READY
-            if serving and current is not None and current.digest == candidate.digest:
+            serving = current is not None and versions.has(current)
+            if current is not None and serving and current.digest == candidate.digest:
                 return await versions.stay(name)
             if former := versions.former(name, candidate.digest):
                 return await versions.swap(*former)

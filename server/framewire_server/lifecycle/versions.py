@@ -57,6 +57,19 @@ class Versions:
         """Whether somebody else tells what becomes of models, as at the start of a server."""
         repository.ended = self._ended
 
+    def has(self, entry: Entry) -> bool:
+        """Whether a version is loaded."""
+        return entry in self._pipelines
+
+    def troubled(self, pipeline: Pipeline, reason: str | None) -> None:
+        """A version fails on all frames for a reason, or answers again when there is None: clients are told."""
+        for entry in [entry for entry, its in self._pipelines.items() if its is pipeline]:
+            entry.failure = reason or ""
+            entry.state = ModelState.FAILED if reason else ModelState.READY
+            current = self._repository.entries.get(entry.name) is entry
+            for name in [entry.key, *([entry.name] if current else [])]:
+                self._spawn(self._health.tell(name, serving=not reason))
+
     async def expect(self, candidate: Entry) -> None:
         """Shows a model that is about to be loaded, where none serves."""
         if candidate.state is not ModelState.FAILED:
@@ -107,7 +120,7 @@ class Versions:
         """Says why a version is not served. The one that serves goes on; where there is none, the model has failed."""
         name = candidate.name
         current = self._repository.entries.get(name)
-        if current is not None and current.state is ModelState.READY:
+        if current is not None and self.has(current):
             current.update_failure = why
             log.warning("model %s: a new version is refused, %s goes on: %s", name, _version(current), why)
         else:
@@ -125,7 +138,10 @@ class Versions:
 
     async def stay(self, name: str) -> None:
         """What serves is what is wanted after all: forgets that another version was refused."""
-        self._repository.entries[name].update_failure = ""
+        current = self._repository.entries[name]
+        if current.update_failure:
+            log.info("model %s: %s goes on, and its files are those again", name, _version(current))
+        current.update_failure = ""
         await self._forget_refused(name)
 
     def remove(self, name: str, why: str) -> asyncio.Task[None]:
@@ -261,4 +277,5 @@ def _version(entry: Entry) -> str:
 def _described(entry: Entry) -> str:
     spec = entry.spec
     assert spec is not None
-    return f"version {spec.version} ({spec.family}, {spec.input_width}x{spec.input_height})"
+    doubts = f"; in doubt: see framewire models inspect {entry.path}" if spec.doubts else ""
+    return f"version {spec.version} ({spec.family}, {spec.input_width}x{spec.input_height}{doubts})"

@@ -202,6 +202,10 @@ class Repository:
 
     def _names(self) -> str:
         """Which models there are, and apart from them those that failed."""
-        failed = [entry.name for entry in self.entries.values() if entry.state is ModelState.FAILED]
+        failed = [
+            entry.name
+            for entry in self.entries.values()
+            if entry.state is ModelState.FAILED and entry.spec is None
+        ]
         names = ", ".join(name for name in self.entries if name not in failed) or "none"
         return f"{names} (could not be loaded: {', '.join(failed)})" if failed else names
