@@ -139,6 +139,7 @@ class Server:
         """Refuses new streams and answers what was sent, for `drain_timeout_s` at most."""
         service = self.service
         service.draining = True
+        await self._lifecycle.stop()
         await self._health.enter_graceful_shutdown()
         ended = asyncio.Event()
         service.calls_ended = ended.set

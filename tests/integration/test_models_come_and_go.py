@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import grpc
 import numpy as np
 import onnx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onnx import helper, numpy_helper
 
 from framewire.v1 import detection_pb2 as pb
@@ -30,6 +33,7 @@ from tests.integration.models_on_disk import (
     watched,
     write,
 )
+from tests.integration.test_models_inspect import ENVIRONMENT
 from tests.serving import served
 from tests.unit import onnx_models
 from tests.wire import config, raw, reason, refused, rest, stub, talk
@@ -331,3 +335,81 @@ async def test_without_administration_it_does_not(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no model"):
         async with watched(tmp_path):
             pass
+
+
+async def test_a_model_written_while_it_is_loaded_on_demand_is_to_be_asked_for_again(tmp_path: Path) -> None:
+    gate = Gate("b")
+    write(tmp_path / "street.onnx", "a")
+    async with watched(tmp_path, admin=True, watch="off", loader=versioned_loader(gate)) as server:
+        file = write(tmp_path / "aisle.onnx", "b")
+        loading = asyncio.create_task(load(server.address, "aisle"))
+        assert await asyncio.to_thread(gate.reached.wait, 30)
+        assert (await get_model(server.address, "aisle")).state == model_pb2.MODEL_STATE_LOADING
+        write(file, "c")
+        gate.opened.set()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await loading
+        assert (caught.value.details() or "").endswith("was written while it was loaded; try again")
+        assert await listed(server.address) == [("street", "a")]
+        assert (await load(server.address, "aisle")).version == "c"
+
+
+async def test_a_broken_file_that_is_mended_while_it_is_tried_is_not_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate("half")
+
+    def loading(version: str) -> None:
+        gate(version)
+        if version == "half":
+            raise ModelError("it is cut off")
+
+    file = write(tmp_path / "street.onnx", "a")
+    async with watched(tmp_path, loader=versioned_loader(loading)) as server:
+        write(file, "half")
+        assert await asyncio.to_thread(gate.reached.wait, 30)
+        write(file, "whole")
+        gate.opened.set()
+        await until_serving(server.address, "street@whole")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+async def test_health_of_versions_that_are_gone_is_not_found(tmp_path: Path) -> None:
+    file = write(tmp_path / "street.onnx", "v0")
+    async with watched(tmp_path) as server, grpc.aio.insecure_channel(server.address) as channel:
+        for n in range(1, 4):
+            write(file, f"v{n}")
+            await until_serving(server.address, f"street@v{n}")
+        await until_gone(server.address, "street@v2")
+        health = health_pb2_grpc.HealthStub(channel)
+        for n in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await health.Check(health_pb2.HealthCheckRequest(service=f"street@v{n}"))
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_serve_says_each_change_in_one_line(tmp_path: Path) -> None:
+    file = onnx_models.yolov8(tmp_path / "street.onnx", metadata=PETS)
+    command = [sys.executable, "-m", "framewire_server", "serve", "--models", str(tmp_path)]
+    with subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT | {"FRAMEWIRE_WATCH_SETTLE_S": "0.1"},
+    ) as process:
+        assert process.stdout is not None
+        told = (line.split(" ", 2)[2].rstrip() for line in process.stdout if " model street" in line)
+        assert any(line.startswith("listening on ") for line in process.stdout)
+        before = files.version(files.digest(file))
+        onnx_models.yolov8(tmp_path / ".part", metadata=PETS | {"author": "me"}).rename(file)
+        after = files.version(files.digest(file))
+        assert next(told) == f"INFO model street: version {after} (yolov8, 32x32) replaces {before}"
+        file.write_bytes(b"broken")
+        assert next(told).startswith(
+            f"WARNING model street: a new version is refused, {after} goes on: {file}: "
+        )
+        file.unlink()
+        assert next(told) == "INFO model street: removed: its file is gone"
+        process.terminate()
+        process.communicate(timeout=60)

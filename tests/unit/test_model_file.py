@@ -324,7 +324,7 @@ def same(one: ModelSpec, other: ModelSpec) -> bool:
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
-    names = ("name", "version", "family", "preprocessing", "input_width", "input_height", "largest_batch", "labels",
+    names = ("name", "family", "preprocessing", "input_width", "input_height", "largest_batch", "labels",
              "score_threshold", "baked_score", "iou_threshold", "max_detections", "class_agnostic")  # fmt: skip
     extra = {name: value.tolist() for name, value in spec.extra_inputs.items()}
     return {name: getattr(spec, name) for name in names} | {"extra_inputs": extra}
@@ -366,6 +366,9 @@ def test_the_model_file_of_what_was_decided_decides_the_same(tmp_path: Path, kin
     place.write_text(text, encoding="utf-8")
     after = recognise(model)
     assert _facts(after) == _facts(before)
+    assert ("version: '7'" in STATED[stated]) == (
+        after.version == before.version
+    )  # else that of the files, which changed
     assert "$schema" not in text, "there is no schema beside it yet"
     assert not after.doubts, "all is stated"
 

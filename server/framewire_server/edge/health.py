@@ -18,5 +18,6 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # it ships no ty
         """There is no `name` any more: Watch tells SERVICE_UNKNOWN, Check ends as NOT_FOUND."""
         if name in self._server_status:
             await self.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        if not self._gracefully_shutting_down:  # else all names are being gone through
             # The library has no way to do so, and names of versions would gather for as long as the server runs.
             self._server_status.pop(name, None)

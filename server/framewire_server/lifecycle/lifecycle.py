@@ -93,11 +93,15 @@ class Lifecycle:
                 removal = self._versions.remove(entry.name, "on demand")
         await asyncio.shield(removal)
 
-    async def close(self) -> None:
-        """Follows no more; leaves no task and no thread behind."""
+    async def stop(self) -> None:
+        """Follows no more: the models stay as they are."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Stops, and leaves no task and no thread behind."""
+        await self.stop()
         await self._versions.close()
 
     async def _follow(self) -> None:
@@ -189,14 +193,18 @@ class Lifecycle:
                 await versions.expect(candidate)
             await self._load_beside(candidate, sighting)
         except _ChangedMeanwhile:
+            await versions.withdraw(candidate, current)
             raise
         except ModelError as error:
-            await self._check_unchanged(sighting)
             await versions.refuse(candidate, str(error))
             raise
 
     async def _load_beside(self, candidate: Entry, sighting: Sighting) -> None:
-        pipeline = await self._versions.load(candidate, sighting.weights_bytes)
+        try:
+            pipeline = await self._versions.load(candidate, sighting.weights_bytes)
+        except ModelError:
+            await self._check_unchanged(sighting)  # else what failed is half of a file, and no news
+            raise
         try:
             await self._check_unchanged(sighting)
         except ModelError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 S = TypeVar("S")
 
 
-class _Since(NamedTuple, Generic[S]):
+@dataclass(frozen=True, slots=True)
+class _Since(Generic[S]):
     state: S | None
     at_s: float
 

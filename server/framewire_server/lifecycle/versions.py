@@ -77,6 +77,16 @@ class Versions:
         self._repository.entries[candidate.name] = candidate
         await self._health.tell(candidate.name, serving=False)
 
+    async def withdraw(self, candidate: Entry, before: Entry | None) -> None:
+        """Takes back what `expect` showed."""
+        if self._repository.entries.get(candidate.name) is not candidate:
+            return
+        if before is not None:
+            self._repository.entries[before.name] = before
+        else:
+            del self._repository.entries[candidate.name]
+            await self._health.forget(candidate.name)
+
     async def load(self, candidate: Entry, weights_bytes: int) -> Pipeline:
         """Loads and warms up what is to be a model's new version, beside the one that serves. It serves from `swap`
         on; if it is not to, close it. Raises ModelError."""

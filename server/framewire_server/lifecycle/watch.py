@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ log = logging.getLogger(__name__)
 _LOOK_MS = 10_000
 _GROUP_MS = 400
 _POLL_MS = 1000
-_AGAIN_S = 5.0
+_AGAIN_S = 1.0
 
 
 async def watch(folder: Path, heard: Callable[[], None], *, poll: bool) -> None:
@@ -24,7 +25,7 @@ async def watch(folder: Path, heard: Callable[[], None], *, poll: bool) -> None:
             here = _identity(folder)
             # Runs when the watch is set up, in the first step below: what came before it is found by looking.
             asyncio.get_running_loop().call_soon(heard)
-            async for _ in awatch(
+            changes = awatch(
                 folder,
                 watch_filter=None,
                 debounce=_GROUP_MS,
@@ -33,10 +34,12 @@ async def watch(folder: Path, heard: Callable[[], None], *, poll: bool) -> None:
                 force_polling=poll,
                 poll_delay_ms=_POLL_MS,
                 ignore_permission_denied=True,
-            ):
-                heard()
-                if _identity(folder) != here:
-                    break
+            )
+            async with contextlib.aclosing(changes):
+                async for _ in changes:
+                    heard()
+                    if _identity(folder) != here:
+                        break
         except (OSError, RuntimeError) as error:  # gone for now, or the kernel has no watch left
             log.info("%s cannot be watched now: %s", folder, error)
             poll = poll or folder.is_dir()
