@@ -256,7 +256,7 @@ async def test_so_many_former_versions_are_kept_and_no_more(tmp_path: Path) -> N
         write(file, "c")
         await until(server.address, f"street@{digest_of('c')}", Status.NOT_SERVING)
         assert (
-            "asked for its former versions a, and 1 are"
+            "1 former versions are the most (max_old_versions); there are: a"
             in (await get_model(server.address, "street")).update_failure
         )
         await first.done_writing()

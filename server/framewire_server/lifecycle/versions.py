@@ -98,6 +98,7 @@ class Versions:
         pipeline = _result(candidate, loading)
         try:
             self._check_version(candidate)
+            self._check_places(candidate)  # once more: loading takes a while
         except ModelError:
             pipeline.close()
             raise
@@ -185,11 +186,11 @@ class Versions:
     def _check_places(self, candidate: Entry) -> None:
         current = self._repository.entries.get(candidate.name)
         held = [entry for entry in self._repository.held.values() if entry.name == candidate.name]
-        if current is not None and current.pins and len(held) >= self._config.max_old_versions:
-            versions = ", ".join(map(_version, held))
+        most = self._config.max_old_versions
+        if current is not None and current.pins and len(held) >= most:
             raise ModelError(
-                f"streams asked for its former versions {versions}, and {len(held)} are the most that are kept "
-                "(max_old_versions); end streams of some, or unload them"
+                f"streams asked for {_version(current)}, which would have to stay beside it, and {most} former "
+                f"versions are the most (max_old_versions); there are: {', '.join(map(_version, held)) or 'none'}"
             )
 
     def _check_version(self, candidate: Entry) -> None:
@@ -239,7 +240,8 @@ class Versions:
         for entry in entries:
             await self._health.forget(entry.key)
         await self._leaving.end(uses, why)
-        if name is not None and name not in self._repository.entries:  # else it was loaded anew meanwhile
+        now = self._repository.entries.get(name or "")
+        if name is not None and (now is None or not self.has(now)):  # else it was loaded anew meanwhile
             self._device.unbind(name)
         for entry in entries:
             self._drop(entry)
