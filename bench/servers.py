@@ -1,4 +1,4 @@
-"""The servers that the edge bench compares, as programs: `python -m bench.servers echo|null`."""
+"""The servers that benches load, as programs: `python -m bench.servers echo|null|device`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from framewire.v1 import detection_pb2 as pb
 from framewire.v1 import detection_pb2_grpc
 from framewire_server.app import Ready, serve
 from framewire_server.config import ServerConfig
+from framewire_server.core.device import Device
+from framewire_server.core.frame import Deliver
+from framewire_server.core.pooled import PooledDevice
+from framewire_server.core.scheduler import Scheduler
+from framewire_server.engines.fake import DeviceTime
 from framewire_server.engines.port import Rows
 from framewire_server.models.families.ssd import SsdRows
 from framewire_server.models.repository import Entry
@@ -25,6 +30,7 @@ from framewire_server.pipeline.detector import Detector
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.decode import EncodedFrame, Picture
 from framewire_server.vision.geometry import Placement, Resize, placement
+from tests.fakes import fake_loader
 
 BOXES = 10
 WINDOW = 8
@@ -124,13 +130,27 @@ async def _echo() -> None:
     await server.wait_for_termination()
 
 
-async def _null() -> None:
-    def ready(server: Ready) -> None:
-        print(f"listening on {server.address}", flush=True)
+def _ready(server: Ready) -> None:
+    print(f"listening on {server.address}", flush=True)
 
+
+async def _null() -> None:
     config = ServerConfig(listen="127.0.0.1:0", models=(Path("null.onnx"),), window=WINDOW)
-    await serve(config, asyncio.Event(), ready, loader=load)
+    await serve(config, asyncio.Event(), _ready, loader=load)
+
+
+def _accelerator(scheduler: Scheduler, deliver: Deliver) -> Device:
+    # One lane: with two, the time of a batch would hold the wait for the other's.
+    return PooledDevice("accelerator", scheduler, deliver, lanes=1, workers=2)
+
+
+async def _device() -> None:
+    """The fake engine on a device that takes its time: batches of 4 in 25 ms, so 160 frames/s at most, far below
+    what two cores receive."""
+    config = ServerConfig(listen="127.0.0.1:0", models=(Path("fake.onnx"),), max_batch=4)
+    loader = fake_loader(DeviceTime(batch_s=0.005, frame_s=0.005))
+    await serve(config, asyncio.Event(), _ready, loader=loader, device_maker=_accelerator)
 
 
 if __name__ == "__main__":
-    asyncio.run({"echo": _echo, "null": _null}[sys.argv[1]]())
+    asyncio.run({"echo": _echo, "null": _null, "device": _device}[sys.argv[1]]())

@@ -36,7 +36,7 @@ WINDOW = 8
 
 def main() -> None:
     """Prints both speeds and their ratio."""
-    contents = [_picture(seed) for seed in range(8)]
+    contents = [picture(seed) for seed in range(8)]
     frames = [pb.Frame(encoding=pb.FRAME_ENCODING_JPEG, content=content) for content in contents]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bench.onnx"
@@ -88,7 +88,7 @@ def _ceiling(detector: Detector, entry: Entry, contents: Sequence[bytes], lanes:
     return per_lane * lanes / (time.perf_counter() - begin)
 
 
-def _picture(seed: int) -> bytes:
+def picture(seed: int) -> bytes:
     """A 640x480 JPEG of about 60 KB with as much detail as a photograph."""
     random = np.random.default_rng(seed)
     coarse = cv2.resize(
