@@ -112,6 +112,9 @@ class Server:
         self._health = Health()
         versions = Versions(config, self.service.repository, self._device, loader, self._health)
         self._lifecycle = Lifecycle(config, self.service.repository, versions)
+        self._device.on_trouble = lambda pipeline, reason: self._loop.call_soon_threadsafe(
+            versions.troubled, pipeline, reason
+        )
         if config.admin:
             self.service.administration = self._lifecycle
         self._grpc = grpc.aio.server(

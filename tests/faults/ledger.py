@@ -58,7 +58,7 @@ class Run:
             for n in range(self._cameras)
         ]
         try:
-            work = asyncio.gather(*cameras)
+            work = asyncio.ensure_future(_all(cameras))
             done, _ = await asyncio.wait([work, *helpers], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -208,6 +208,10 @@ async def _read(stream: AsyncStream, account: Account, chance: random.Random) ->
 async def _results(stream: AsyncStream) -> AsyncIterator[Any]:
     async for result in stream:
         yield result
+
+
+async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
 
 
 async def main() -> None:
