@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from framewire import __version__
+from framewire.commands.bench.command import bench
 from framewire.commands.detect import detect
 from framewire_server.cli.check import check
 from framewire_server.cli.convert import convert
@@ -32,6 +33,7 @@ models.command("schema")(schema)
 models.command("check")(check)
 app.command("serve")(serve)
 app.command("detect")(detect)
+app.command("bench")(bench)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")
 app.command("demo")(demo)

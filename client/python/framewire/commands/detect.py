@@ -18,7 +18,7 @@ from framewire._sync import Client
 from framewire._types import Frame, FrameResult
 from framewire.commands.outputs import Annotated as AnnotatedOutput
 from framewire.commands.outputs import Origin, json_line, json_lines
-from framewire.commands.private_server import private_server
+from framewire.commands.private_server import means_a_file, private_server
 from framewire.commands.progress import Tally
 
 _DEFAULT_SERVER = "localhost:50051"
@@ -117,7 +117,7 @@ class _Connection:
 
 def _server(stack: contextlib.ExitStack, server: str | None, model: str | None) -> tuple[str, str]:
     """Returns HOST:PORT and the model's name; a model file gets a private server in `stack`."""
-    if model is None or not _is_file(model):
+    if model is None or not means_a_file(model):
         return server or _DEFAULT_SERVER, model or ""
     if server:
         sys.exit("framewire: give either --server, or a model file to serve privately")
@@ -163,12 +163,6 @@ def _describe(result: FrameResult, origin: Origin) -> str:
         return f"{where}: {result.outcome}: {result.reason} {result.message}".rstrip()
     found = ", ".join(f"{item.label} {item.score:.2f}" for item in result.found)
     return f"{where}: {found or 'nothing found'}"
-
-
-def _is_file(model: str) -> bool:
-    """Whether `model` means a file rather than a name: it exists, or is written like one."""
-    path = Path(model)
-    return path.exists() or path.suffix.lower() in {".onnx", ".engine", ".plan", ".pt"} or len(path.parts) > 1
 
 
 def _checked(sources: list[str]) -> list[Path]:

@@ -13,10 +13,19 @@ from framewire._errors import FramewireError
 
 _LISTENING = "listening on "
 _STOP_S = 15.0
+_MODEL_SUFFIXES = frozenset({".onnx", ".engine", ".plan", ".pt"})
 
 
 class ServerNotStarted(FramewireError):
     """The private server did not start; the message is its own."""
+
+
+def means_a_file(model: str) -> bool:
+    """Whether `model` means a file rather than a name: it exists, or is written like one."""
+    if not model:
+        return False
+    path = Path(model)
+    return path.exists() or path.suffix.lower() in _MODEL_SUFFIXES or len(path.parts) > 1
 
 
 @contextlib.contextmanager

@@ -1,0 +1,69 @@
+"""How cameras reach the server: each over a connection of its own, and over a link of its own if one is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from framewire._aio import AsyncClient
+from framewire.commands.bench.link import Link
+from framewire.commands.bench.plan import Plan
+
+DEFAULT_PORT = 50051
+_TARGET = re.compile(r"\[([0-9a-fA-F:.]+)\](?::(\d+))?|([^\s:/\[\]?#]+)(?::(\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server's address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_target(text: str) -> Target:
+    """Parses HOST, HOST:PORT or [IPV6]:PORT. Raises ValueError."""
+    match = _TARGET.fullmatch(text.strip())
+    port = int((match[2] or match[4] or DEFAULT_PORT) if match else 0)
+    if not match or not 0 < port < 65536:
+        raise ValueError(f"{text!r} is not HOST:PORT, for example localhost:50051 or [::1]:50051")
+    return Target(match[1] or match[3], port)
+
+
+def own_address(target: Target, camera: int) -> str:
+    """An address of the target that no other camera uses.
+
+    gRPC gives channels to equal addresses with equal options one TCP connection between them, whichever client
+    they belong to. A query that the resolvers ignore makes the addresses differ.
+    """
+    try:
+        version = ipaddress.ip_address(target.host).version
+    except ValueError:
+        return f"dns:///{target}?camera={camera}"
+    return f"ipv{version}:{target}?camera={camera}"
+
+
+@contextlib.asynccontextmanager
+async def connected(plan: Plan, cameras: int) -> AsyncIterator[list[AsyncClient]]:
+    """Yields a client for each camera, and closes them and their links in the end.
+
+    With `share_connections` cameras of one target share a client, and a link.
+    """
+    targets = [parse_target(target) for target in plan.targets]
+    async with contextlib.AsyncExitStack() as stack:
+        count = min(len(targets), cameras) if plan.share_connections else cameras
+        clients = []
+        for n in range(count):
+            target = targets[n % len(targets)]
+            address = own_address(target, n)
+            if plan.shaped:
+                link = Link(target.host, target.port, rate_bps=plan.link_rate_bps, delay_s=plan.link_delay_s)
+                address = (await stack.enter_async_context(link)).address
+            clients.append(await stack.enter_async_context(AsyncClient(address)))
+        yield [clients[n % count] for n in range(cameras)]
