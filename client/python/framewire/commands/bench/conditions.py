@@ -36,6 +36,12 @@ def _percent(value: Callable[[Figures], float]) -> _Figure:
     return _Figure(value, "%", True, quantities.written_share, quantities.share)
 
 
+def _index(text: str) -> float:
+    if not 0 <= (value := float(text)) <= 1:
+        raise ValueError(text)
+    return value
+
+
 _FIGURES = {
     "p50_age": _age("p50"),
     "p95_age": _age("p95"),
@@ -44,7 +50,7 @@ _FIGURES = {
     "drops": _percent(lambda figures: figures.share(figures.dropped)),
     "errors": _percent(lambda figures: figures.share(figures.failed)),
     "fairness": _Figure(
-        lambda figures: figures.fairness.jain, "", False, lambda value: f"{value:.3f}", float
+        lambda figures: figures.fairness.jain, "", False, lambda value: f"{value:.3f}", _index
     ),
 }
 _KNOWN = "p50_age, p95_age, p99_age, max_age (ms or s), drops, errors (%), fairness (0 to 1, with >)"
@@ -76,10 +82,11 @@ class Condition:
 
     def clearly_broken(self, figures: Figures) -> bool:
         """Whether it is missed by so much that chance is no excuse: twice the limit, or no answer at all."""
-        value = _FIGURES[self.name].value(figures)
-        if value is None:
-            return True
-        return value >= _CLEARLY * self.limit if _FIGURES[self.name].more_is_worse else False
+        figure = _FIGURES[self.name]
+        value = figure.value(figures)
+        if value is None or self.holds(figures):
+            return value is None
+        return figure.more_is_worse and value >= _CLEARLY * self.limit
 
     def written(self, figures: Figures) -> str:
         """The figure as measured: `p99_age 212 ms`."""
@@ -114,7 +121,10 @@ def _parse(term: str) -> Condition:
     if figure.more_is_worse != operator.startswith("<"):
         right = "<" if figure.more_is_worse else ">"
         raise ValueError(f"{term.strip()!r}: it is broken from the start; write {name}{right}{limit_text}")
-    return Condition(name, operator, _limit(term.strip(), figure, limit_text))  # type: ignore[arg-type]  # by the pattern
+    limit = _limit(term.strip(), figure, limit_text)
+    if operator == "<" and limit == 0:
+        raise ValueError(f"{term.strip()!r}: nothing is less than zero; write {name}<={limit_text}")
+    return Condition(name, operator, limit)  # type: ignore[arg-type]  # by the pattern
 
 
 def _limit(term: str, figure: _Figure, text: str) -> float:

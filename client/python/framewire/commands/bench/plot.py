@@ -74,9 +74,15 @@ def _ages_over_time(axes: Axes, step: Step) -> None:
         answered = answered[:: len(answered) // _MOST_POINTS + 1]
     few = len(answered) < _FEW_POINTS
     axes.scatter(
-        at_s[answered], _MS * rows.ages_s[answered], s=12 if few else 4, color=_BLUE, alpha=0.6 if few else 0.3, linewidths=0,
-        rasterized=True, label="answered frame",
-    )  # fmt: skip
+        at_s[answered],
+        _MS * rows.ages_s[answered],
+        s=12 if few else 4,
+        alpha=0.6 if few else 0.3,
+        color=_BLUE,
+        linewidths=0,
+        rasterized=True,
+        label="answered frame",
+    )
     _bands(axes, step)
     _lost_marks(axes, at_s[rows.dropped], _ORANGE, "dropped frame", 0.025)
     _lost_marks(axes, at_s[rows.failed], _RED, "failed frame", 0.06)

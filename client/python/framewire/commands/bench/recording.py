@@ -26,7 +26,7 @@ ANSWERED = End("answered")
 
 
 class Recording:
-    """One row a frame, in the order in which they ended: 22 bytes each, so that long runs fit in memory.
+    """One row a frame, in the order in which they ended: 30 bytes each, so that long runs fit in memory.
 
     All times are of time.monotonic, in seconds. Frames captured before `begin_s` are warm-up and not recorded.
     """
