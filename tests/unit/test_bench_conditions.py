@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given
@@ -133,9 +134,8 @@ def test_any_other_text_is_refused_with_what_is_known_or_understood(text: str) -
     ],
 )
 def test_what_is_wrong_with_a_condition_is_said(text: str, says: str) -> None:
-    with pytest.raises(ValueError, match="^") as refused:
+    with pytest.raises(ValueError, match=re.escape(says)):
         parse(text)
-    assert says in str(refused.value)
 
 
 @pytest.mark.parametrize(

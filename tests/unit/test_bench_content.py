@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewire import ImageUnreadable
+from framewire._types import Encoding as WireEncoding
 from framewire.commands.bench import mix
 from framewire.commands.bench.content import Content, size_of
 from framewire.commands.bench.mix import Kind, Share, Size
@@ -58,9 +60,8 @@ def test_a_mix_of_sizes_and_encodings_has_all_pairs() -> None:
     ],
 )
 def test_sizes_that_cannot_be(text: str, says: str) -> None:
-    with pytest.raises(ValueError, match="'") as refused:
+    with pytest.raises(ValueError, match=re.escape(says)):
         mix.sizes(text)
-    assert says in str(refused.value)
 
 
 def test_an_unknown_encoding_is_refused_with_the_known_ones() -> None:
@@ -74,7 +75,7 @@ def test_odd_sides_are_refused_where_colour_is_halved() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["jpeg", "png", "rgb8", "bgr8", "gray8", "nv12", "i420"])
-def test_the_server_reads_every_encoding_as_the_same_picture(encoding: mix.Encoding) -> None:
+def test_the_server_reads_every_encoding_as_the_same_picture(encoding: WireEncoding) -> None:
     shots = content().of(Kind(SMALL, encoding))
     exact = content().of(Kind(SMALL, "bgr8"))
     for shot, original in zip(shots, exact, strict=True):

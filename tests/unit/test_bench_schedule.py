@@ -46,32 +46,39 @@ def test_a_seed_gives_the_same_captures_and_another_one_others() -> None:
     assert once != some(50, start_s=1, fps=5, jitter=0.3, seed="7/4")
 
 
+class Handle(asyncio.TimerHandle):
+    """A call that is due at an instant."""
+
+    def __init__(self, when: float, callback: Callable[[], None], timer: ManualTimer) -> None:
+        self.when_s, self.callback, self._timer = when, callback, timer
+
+    def cancel(self) -> None:
+        if self in self._timer.due:
+            self._timer.due.remove(self)
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
 class ManualTimer:
     """An event loop's clock, wound by hand."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.due: list[tuple[float, Callable[[], None]]] = []
+        self.due: list[Handle] = []
 
     def time(self) -> float:
         return self.now
 
     def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        entry = (when, callback)
-        self.due.append(entry)
-
-        class Handle:
-            def cancel(_) -> None:
-                if entry in self.due:
-                    self.due.remove(entry)
-
-        return Handle()  # type: ignore[return-value]  # all that is used of one
+        self.due.append(Handle(when, callback, self))
+        return self.due[-1]
 
     def advance_to(self, now: float) -> None:
         self.now = now
-        for entry in [entry for entry in self.due if entry[0] <= now]:
-            self.due.remove(entry)
-            entry[1]()
+        for handle in [handle for handle in self.due if handle.when_s <= now]:
+            self.due.remove(handle)
+            handle.callback()
 
 
 def every_second() -> Iterator[float]:

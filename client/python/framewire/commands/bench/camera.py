@@ -9,17 +9,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from framewire._errors import FramewireError
 from framewire._stream import AsyncStream
 from framewire._types import Frame, FrameResult
 from framewire.commands.bench.content import Shot
-from framewire.commands.bench.recording import ANSWERED, End, Recording
+from framewire.commands.bench.recording import ANSWERED, End, Kind, Recording, Where
 from framewire.commands.bench.schedule import Shutter
 
 Policy = Literal["latest", "wait"]
 _RAW = frozenset({"rgb8", "bgr8", "gray8", "nv12", "i420"})
+_KINDS: dict[str, Kind] = {"dropped": "dropped", "error": "failed"}
 _SUPERSEDED = End("dropped", "client", "superseded")
 _EXPIRED = End("dropped", "client", "expired")
 _UNSENT = End("dropped", "client", "unsent")
@@ -53,7 +54,9 @@ class Camera:
         *,
         policy: Policy,
         max_frame_age_s: float | None,
+        readable: Callable[[str], str] = str,
     ) -> None:
+        """`readable` turns what the stream says when it breaks into what people understand."""
         self.number = number
         self._instants = instants
         self._shots = itertools.islice(itertools.cycle(shots), number % len(shots), None)
@@ -61,6 +64,7 @@ class Camera:
         self._recording = recording
         self._policy = policy
         self._max_frame_age_s = max_frame_age_s
+        self._readable = readable
         self._open: dict[int, _Capture] = {}
         self._waiting: deque[int] = deque()
         self._numbers = itertools.count()
@@ -138,15 +142,12 @@ class Camera:
 
     def _take(self, result: FrameResult) -> None:
         # A result of the server's says how long the frame was there; one that the client made does not.
-        where: Any = "server" if result.timings.total > 0 else "client"
-        if result.ok:
-            end = ANSWERED
-        else:
-            end = End(
-                "dropped" if result.outcome == "dropped" else "failed", where, result.reason or "unknown"
-            )
-        sent = len(self._open[result.tag].shot.content) if where == "server" else 0
-        self._end(result.tag, end, sent)
+        where: Where = "server" if result.timings.total > 0 else "client"
+        end = ANSWERED if result.ok else End(_KINDS[result.outcome], where, result.reason or "unknown")
+        if result.message:
+            self._recording.messages.setdefault(end, result.message)
+        sent_bytes = len(self._open[result.tag].shot.content) if where == "server" else 0
+        self._end(result.tag, end, sent_bytes)
 
     def _end(self, number: int, end: End, sent_bytes: int = 0) -> None:
         instant_s = self._open.pop(number).instant_s
@@ -154,7 +155,7 @@ class Camera:
 
     def _break(self, error: FramewireError) -> None:
         """The stream is gone: what it had not answered has failed, and so does what is captured from now on."""
-        self._recording.troubles[str(error)] += 1
+        self._recording.troubles[self._readable(str(error))] += 1
         self._broken = End("failed", "client", _word(error))
         self._waiting.clear()
         for number in list(self._open):

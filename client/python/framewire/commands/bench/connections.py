@@ -49,21 +49,35 @@ def own_address(target: Target, camera: int) -> str:
     return f"ipv{version}:{target}?camera={camera}"
 
 
-@contextlib.asynccontextmanager
-async def connected(plan: Plan, cameras: int) -> AsyncIterator[list[AsyncClient]]:
-    """Yields a client for each camera, and closes them and their links in the end.
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a camera sends over."""
 
-    With `share_connections` cameras of one target share a client, and a link.
+    client: AsyncClient
+    address: str
+    target: Target
+
+    def readable(self, text: str) -> str:
+        """A message with the server's address in place of the camera's own one."""
+        return text.replace(self.address, str(self.target))
+
+
+@contextlib.asynccontextmanager
+async def connected(plan: Plan, cameras: int) -> AsyncIterator[list[Connection]]:
+    """Yields a connection for each camera, and closes them and their links in the end.
+
+    With `share_connections` cameras of one target share one, and a link.
     """
     targets = [parse_target(target) for target in plan.targets]
     async with contextlib.AsyncExitStack() as stack:
         count = min(len(targets), cameras) if plan.share_connections else cameras
-        clients = []
+        connections = []
         for n in range(count):
             target = targets[n % len(targets)]
             address = own_address(target, n)
             if plan.shaped:
                 link = Link(target.host, target.port, rate_bps=plan.link_rate_bps, delay_s=plan.link_delay_s)
                 address = (await stack.enter_async_context(link)).address
-            clients.append(await stack.enter_async_context(AsyncClient(address)))
-        yield [clients[n % count] for n in range(cameras)]
+            client = await stack.enter_async_context(AsyncClient(address))
+            connections.append(Connection(client, address, target))
+        yield [connections[n % count] for n in range(cameras)]

@@ -6,15 +6,15 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from framewire._aio import AsyncClient
 from framewire._errors import FramewireError
 from framewire.commands.bench.camera import Camera
-from framewire.commands.bench.connections import connected, parse_target
-from framewire.commands.bench.content import Content
+from framewire.commands.bench.connections import Connection, connected, parse_target
+from framewire.commands.bench.content import Content, Shot
 from framewire.commands.bench.mix import Kind, dealt
 from framewire.commands.bench.plan import Plan
 from framewire.commands.bench.recording import Recording
@@ -85,38 +85,46 @@ async def measure(
     has so far. Raises FramewireError when no picture can be made."""
     kinds = [kind for kind, _ in zip(dealt(plan.kinds), range(cameras), strict=False)]
     shots = [content.of(kind) for kind in kinds]  # made before the clock starts
-    async with connected(plan, cameras) as clients:
+    async with connected(plan, cameras) as connections:
         start_s = time.monotonic() + _LEAD_S
         recording = Recording(start_s + plan.ramp_s + plan.warmup_s)
         measured = Measured(cameras, kinds, recording)
         end_s = recording.begin_s + plan.duration_s
-        tasks = [
-            Camera(
-                n,
-                captures(
-                    start_s=start_s + plan.ramp_s * n / cameras,
-                    fps=plan.fps,
-                    jitter=plan.jitter,
-                    seed=f"{plan.seed}/{n}",
-                ),
-                shots[n],
-                functools.partial(
-                    clients[n].stream,
-                    model=plan.model,
-                    name=f"bench-{n}",
-                    overload=plan.policy,
-                    max_frame_age=plan.max_frame_age_s,
-                ),
-                recording,
-                policy=plan.policy,
-                max_frame_age_s=plan.max_frame_age_s,
-            ).run(end_s=end_s, drain_s=plan.drain_s)
+        made = [
+            _camera(plan, n, start_s + plan.ramp_s * n / cameras, shots[n], connections[n], recording)
             for n in range(cameras)
         ]
+        running = asyncio.gather(*(camera.run(end_s=end_s, drain_s=plan.drain_s) for camera in made))
         with _metered(measured, end_s):
-            await _watched(asyncio.gather(*tasks), measured, stop, tick)
+            await _watched(running, measured, stop, tick)
         measured.seconds = min(max(time.monotonic() - recording.begin_s, 0.0), plan.duration_s)
     return measured
+
+
+def _camera(
+    plan: Plan,
+    number: int,
+    start_s: float,
+    shots: Sequence[Shot],
+    connection: Connection,
+    recording: Recording,
+) -> Camera:
+    return Camera(
+        number,
+        captures(start_s=start_s, fps=plan.fps, jitter=plan.jitter, seed=f"{plan.seed}/{number}"),
+        shots,
+        functools.partial(
+            connection.client.stream,
+            model=plan.model,
+            name=f"bench-{number}",
+            overload=plan.policy,
+            max_frame_age=plan.max_frame_age_s,
+        ),
+        recording,
+        policy=plan.policy,
+        max_frame_age_s=plan.max_frame_age_s,
+        readable=connection.readable,
+    )
 
 
 async def _watched(
