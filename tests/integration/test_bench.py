@@ -9,6 +9,9 @@ import io
 import json
 import os
 import re
+import signal
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from framewire.commands.bench import document, plot, session, table
 from framewire.commands.bench.conditions import parse
@@ -28,6 +32,7 @@ from framewire.commands.bench.outcome import Outcome
 from framewire.commands.bench.plan import Plan
 from framewire.commands.bench.recording import End
 from framewire.commands.bench.run import Measured, measure
+from framewire_server.cli.app import app
 from framewire_server.engines.fake import DeviceTime
 from tests.fakes import fake_loader
 from tests.integration.test_command_line import framewire, nobody
@@ -323,9 +328,9 @@ def test_nobody_answers() -> None:
     ],
 )
 def test_wrong_usage_is_said_and_is_status_2(arguments: list[str], says: str) -> None:
-    ended = framewire("bench", *arguments)
-    assert ended.status == 2
-    assert says in re.sub(r"[\s│]+", " ", ended.errors)
+    ended = CliRunner().invoke(app, ["bench", *arguments])
+    assert ended.exit_code == 2
+    assert says in re.sub(r"[\s│]+", " ", ended.output)
 
 
 @pytest.mark.parametrize(
@@ -336,9 +341,46 @@ def test_wrong_usage_is_said_and_is_status_2(arguments: list[str], says: str) ->
     ],
 )
 def test_what_cannot_be_written_is_said_before_the_run(arguments: list[str], says: str) -> None:
-    ended = framewire("bench", *arguments)
-    assert ended.status == 1
-    assert says in ended.errors
+    ended = CliRunner().invoke(app, ["bench", *arguments])
+    assert ended.exit_code == 1
+    assert says in ended.output
+
+
+async def test_an_interrupt_prints_what_was_measured_so_far() -> None:
+    batches = 0
+    enough = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def count(_: int) -> None:
+        nonlocal batches
+        batches += 1
+        if batches == 20:
+            loop.call_soon_threadsafe(enough.set)
+
+    async with served(FAKE, loader=fake_loader(count)) as ready:
+        command = (
+            "bench",
+            ready.address,
+            "--sizes",
+            "64x48",
+            "--encoding",
+            "bgr8",
+            "--warmup",
+            "0",
+            "--fps",
+            "20",
+        )
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "framewire_server", *command, stdout=PIPE, stderr=PIPE
+        )
+        await enough.wait()
+        process.send_signal(signal.SIGINT)
+        output, errors = await process.communicate()
+    assert process.returncode == 130
+    assert errors == b""
+    counted = re.search(r"answered +(\d+) ", output.decode())
+    assert counted
+    assert int(counted[1]) > 5
 
 
 async def test_a_missing_model_or_source_is_named(tmp_path: Path) -> None:

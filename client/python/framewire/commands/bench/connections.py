@@ -23,6 +23,11 @@ class Target:
     host: str
     port: int
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

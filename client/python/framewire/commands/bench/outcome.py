@@ -53,7 +53,10 @@ def capacity_sentence(outcome: Outcome, capacity: Capacity, fps: float) -> str:
     if capacity.broken is None:
         return f"{text}; more were not tried"
     broken = outcome.last_of(capacity.broken).figures
-    return f"{text}; with {capacity.broken} it breaks ({written(outcome.conditions, broken)})"
+    text = f"{text}; with {capacity.broken} it breaks ({written(outcome.conditions, broken)})"
+    if broken.tool.is_bottleneck:
+        text += "; there this tool was a bottleneck itself, so the server may carry more"
+    return text
 
 
 def written(conditions: Sequence[Condition], figures: Figures) -> str:

@@ -65,6 +65,8 @@ class _Session:
         self._console.print(table.described(self._plan, None if self.outcome.conditions else cameras))
         if self.outcome.conditions:
             self._console.print("until " + ", ".join(str(condition) for condition in self.outcome.conditions))
+        for note in table.notes(self._plan, self.outcome.conditions):
+            self._console.print(f"note: {note}")
         self._console.print()
 
     async def once(self, cameras: int) -> None:
@@ -78,27 +80,32 @@ class _Session:
 
     async def search(self, start: int, most: int) -> None:
         """Looks for the most cameras that meet the conditions."""
-        with contextlib.suppress(_Interrupted):
-            self.outcome.capacity = await find_capacity(self._judge, start=start, most=most)
-            self.outcome.sentence = capacity_sentence(self.outcome, self.outcome.capacity, self._plan.fps)
-            self._console.print()
-            self._console.print(self.outcome.sentence, style="bold")
-            return
-        self.outcome.interrupted = True
-        self._console.print("interrupted before the answer was found")
+        outcome = self.outcome
+        try:
+            outcome.capacity = await find_capacity(self._judge, start=start, most=most)
+            outcome.sentence = capacity_sentence(outcome, outcome.capacity, self._plan.fps)
+        except _Interrupted:
+            outcome.interrupted = True
+            carried = max((step.figures.cameras for step in outcome.steps[:-1] if step.holds), default=0)
+            outcome.sentence = (
+                f"interrupted: the most that was carried so far is {table.counted(carried, 'camera')}"
+            )
+        self._console.print()
+        self._console.print(outcome.sentence, style="bold")
 
     async def _judge(self, cameras: int) -> Judgement:
         if self.outcome.steps:  # the server has just been loaded, perhaps beyond what it can
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.stop.wait(), self._plan.settle_s)
         step = await self._step(cameras)
+        conditions, figures = self.outcome.conditions, step.figures
+        verdict = "cut" if self.stop.is_set() else "ok" if step.holds else "broken"
+        self._console.print(table.step_line(figures, written(conditions, figures), verdict))
         if self.stop.is_set():
             raise _Interrupted
-        conditions, figures = self.outcome.conditions, step.figures
-        verdict = "ok" if step.holds else "broken"
-        self._console.print(table.step_line(figures, written(conditions, figures), verdict))
-        clear = any(condition.clearly_broken(figures) for condition in conditions)
-        return Judgement(step.holds, clear)
+        by_far = any(condition.clearly_broken(figures) for condition in conditions)
+        # A miss of the tool's own says nothing about the server, however wide.
+        return Judgement(step.holds, clear=by_far and not figures.tool.is_bottleneck)
 
     async def _step(self, cameras: int) -> Step:
         plan = self._plan

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
 from framewire.commands.bench import quantities as say
+from framewire.commands.bench.conditions import Condition
+from framewire.commands.bench.connections import parse_target
 from framewire.commands.bench.content import Content, size_of
 from framewire.commands.bench.figures import Figures
 from framewire.commands.bench.plan import Plan
@@ -40,6 +42,15 @@ def pictures(plan: Plan, content: Content) -> str:
         share = f"{100 * item.weight / total:.0f} % " if len(plan.kinds) > 1 else ""
         parts.append(f"{share}{item.kind.encoding} {size_of(shots)} of {say.written_bytes(size)}")
     return "pictures: " + ", ".join(parts)
+
+
+def notes(plan: Plan, conditions: Sequence[Condition]) -> Iterator[str]:
+    """What to know before the figures."""
+    if any(parse_target(target).is_here for target in plan.targets):
+        yield "the server is on this machine: it shares the cores with this tool"
+    named = {condition.name for condition in conditions}
+    if conditions and "drops" not in named and plan.policy == "latest":
+        yield "without a condition on drops, a server stays fresh by dropping: add for example drops<1%"
 
 
 def counts_table(figures: Figures) -> Table:
@@ -113,8 +124,8 @@ def warnings(figures: Figures) -> Iterator[str]:
 def step_line(figures: Figures, measured: str, verdict: str) -> str:
     """One step of a search."""
     late = "  (this tool was a bottleneck)" if figures.tool.is_bottleneck else ""
-    failed = f", errors {say.written_share(figures.share(figures.failed))}" if figures.failed else ""
-    return f"{figures.cameras:5d} cameras  {verdict:6s}  {measured}{failed}{late}"
+    cameras = "camera " if figures.cameras == 1 else "cameras"
+    return f"{figures.cameras:5d} {cameras}  {verdict:6s}  {measured}{late}"
 
 
 def reasons(counts: Mapping[End, int]) -> str:
