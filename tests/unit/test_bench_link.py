@@ -128,8 +128,7 @@ async def test_a_round_trip_takes_the_delay_twice() -> None:
     async with linked(delay_s=0.05) as link:
         reader, writer = await connect(link)
         trips = sorted([await round_trip_s(reader, writer) for _ in range(7)])
-        assert trips[0] >= 0.1
-        assert trips[3] < 0.13
+        assert 0.1 <= trips[0] < 0.13
         writer.close()
 
 
@@ -143,7 +142,7 @@ async def test_a_delay_does_not_limit_what_is_on_the_way() -> None:
             writer.write(ROUND)
             await asyncio.sleep(0.001)
         await reader.readexactly(50)
-        assert time.monotonic() - begin < 0.5
+        assert time.monotonic() - begin < 2, "one after another they would take 10 s"
         writer.close()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 _SLICE_S = 0.01  # bytes leave in slices of about this long, so that a rate is smooth
 _LEAST_SLICE, _MOST_SLICE = 512, 64 * 1024
-_AHEAD_S = 0.005  # the next slice is read before the last one has left: timers wake up late
+_AT_ONCE_S = 0.0001  # a read that takes no longer found bytes that were waiting
 _UNLIMITED_TRAVEL = 8 * 1024 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -152,9 +152,13 @@ class _Wire:
         self.slice_bytes = min(max(int(rate * _SLICE_S), _LEAST_SLICE), _MOST_SLICE) if rate else _MOST_SLICE
         self.most_travelling = int(rate * delay_s) + 2 * self.slice_bytes if rate else _UNLIMITED_TRAVEL
 
-    def carry(self, size: int) -> tuple[float, float]:
-        """Takes `size` bytes; returns when the last of them leaves and when it arrives, in the loop's seconds."""
-        begin = max(asyncio.get_running_loop().time(), self._free_at, self.dark_until)
+    def carry(self, size: int, since_s: float) -> tuple[float, float]:
+        """Takes `size` bytes that have been there since an instant; returns when the last of them leaves and when
+        it arrives, all in the loop's seconds.
+
+        They leave right behind the last ones, even if this program was late in noticing either.
+        """
+        begin = max(since_s, self._free_at, self.dark_until)
         self._free_at = begin + (size / self._bytes_per_s if self._bytes_per_s else 0.0)
         self.carried_bytes += size
         return self._free_at, self._free_at + self._delay_s
@@ -182,14 +186,19 @@ class _Flow:
 
     async def _take(self) -> None:
         """Reads no faster than the link carries, so that what waits, waits in the sender's socket."""
+        clock = asyncio.get_running_loop().time
+        asked = free = clock()
         while chunk := await self._reader.read(self._wire.slice_bytes):
-            leaves, arrives = self._wire.carry(len(chunk))
+            waited = clock() - asked < _AT_ONCE_S
+            leaves, arrives = self._wire.carry(len(chunk), free if waited else clock())
             self._put(arrives, chunk)
-            await _sleep_until(leaves - _AHEAD_S)
+            await _sleep_until(leaves)
+            asked, free = clock(), leaves
             while self._travelling_bytes > self._wire.most_travelling:
                 self._arrived.clear()
                 await self._arrived.wait()
-        self._put(self._wire.carry(0)[1], b"")
+                asked = free = clock()
+        self._put(self._wire.carry(0, clock())[1], b"")
 
     def _put(self, arrives: float, chunk: bytes) -> None:
         self._travelling.append((arrives, chunk))

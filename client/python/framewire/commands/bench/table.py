@@ -21,7 +21,7 @@ def described(plan: Plan, cameras: int | None) -> str:
     """The load in one line, without the pictures; `cameras` is None where it varies."""
     parts = [f"{'cameras' if cameras is None else counted(cameras, 'camera')} at {plan.fps:g} fps"]
     if plan.jitter:
-        parts.append(f"jitter {say.written_share(plan.jitter)} of the period")
+        parts.append(f"jitter {100 * plan.jitter:g} % of the period")
     parts.append(f"policy {plan.policy}")
     if plan.max_frame_age_s is not None:
         parts.append(f"frames expire after {say.written_seconds(plan.max_frame_age_s)}")
