@@ -150,6 +150,22 @@ async def test_each_camera_has_a_connection_of_its_own(
     assert seen[0] == expected
 
 
+async def test_cameras_of_a_ramp_connect_one_after_another() -> None:
+    async with device() as address:
+        seen: list[int] = []
+        measured = await measure(
+            plan(address, duration_s=0.5, warmup_s=0, ramp_s=2.0),
+            4,
+            CONTENT,
+            asyncio.Event(),
+            lambda measured: seen.append(open_connections(address)),
+        )
+    assert seen == sorted(seen)
+    assert seen[0] <= 2
+    assert 4 in seen
+    assert figures_of(measured).offered == pytest.approx(20, abs=4), "the ramp is in no figure"
+
+
 async def test_a_slow_link_shows_in_the_age() -> None:
     """A frame of 9.2 KB needs 37 ms at 2 Mbit/s, and 30 ms each way."""
     async with device() as address:

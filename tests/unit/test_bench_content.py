@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import re
 from collections import Counter
@@ -13,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framewire import ImageUnreadable
+from framewire import ImageUnreadable, MissingExtra
 from framewire._types import Encoding as WireEncoding
-from framewire.commands.bench import mix
+from framewire.commands.bench import mix, plot
 from framewire.commands.bench.content import Content, size_of
 from framewire.commands.bench.mix import Kind, Share, Size
 from framewire_server.vision.decode import EncodedFrame, Encoding, decode
@@ -149,3 +150,13 @@ def test_a_source_that_shows_nothing_is_refused_by_name(tmp_path: Path, name: st
         (tmp_path / file).write_text("no picture")
     with pytest.raises(ImageUnreadable, match=name):
         content(tmp_path / name).of(Kind(None, "jpeg"))
+
+
+def test_without_its_extra_a_plot_is_refused_with_the_way_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        MissingExtra, match=re.escape("--plot needs an extra: pip install 'framewire[bench]'")
+    ):
+        plot.check(Path("ages.png"))

@@ -72,13 +72,13 @@ class Camera:
         self._ended = False
         self._broken: End | None = None
 
-    async def run(self, *, end_s: float, drain_s: float) -> None:
-        """Captures until `end_s`, then lets what is on the way arrive for `drain_s` at most.
+    async def run(self, *, start_s: float, end_s: float, drain_s: float) -> None:
+        """Connects at `start_s`, captures until `end_s`, then lets what is on the way arrive for `drain_s` at most.
 
         When it is cancelled, frames without an end stay unfinished.
         """
         shutter = Shutter(self._instants, self._capture, asyncio.get_running_loop(), end_s=end_s)
-        talk = asyncio.create_task(self._talk())
+        talk = asyncio.create_task(self._talk(start_s))
         shutter.start()
         try:
             await asyncio.sleep(end_s - time.monotonic())
@@ -108,8 +108,9 @@ class Camera:
         self._waiting.append(number)
         self._woken.set()
 
-    async def _talk(self) -> None:
+    async def _talk(self, start_s: float) -> None:
         """Streams until all frames have ended, or the stream is broken."""
+        await asyncio.sleep(start_s - time.monotonic())
         try:
             async with self._open_stream() as stream:
                 sending = asyncio.create_task(self._send(stream))

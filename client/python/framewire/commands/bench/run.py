@@ -90,11 +90,14 @@ async def measure(
         recording = Recording(start_s + plan.ramp_s + plan.warmup_s)
         measured = Measured(cameras, kinds, recording)
         end_s = recording.begin_s + plan.duration_s
-        made = [
-            _camera(plan, n, start_s + plan.ramp_s * n / cameras, shots[n], connections[n], recording)
-            for n in range(cameras)
-        ]
-        running = asyncio.gather(*(camera.run(end_s=end_s, drain_s=plan.drain_s) for camera in made))
+        starts_s = [start_s + plan.ramp_s * n / cameras for n in range(cameras)]
+        made = [_camera(plan, n, starts_s[n], shots[n], connections[n], recording) for n in range(cameras)]
+        running = asyncio.gather(
+            *(
+                camera.run(start_s=starts_s[camera.number], end_s=end_s, drain_s=plan.drain_s)
+                for camera in made
+            )
+        )
         with _metered(measured, end_s):
             await _watched(running, measured, stop, tick)
         measured.seconds = min(max(time.monotonic() - recording.begin_s, 0.0), plan.duration_s)
