@@ -80,9 +80,7 @@ _time, _rate = quantities.seconds, quantities.bits_per_second
 def bench(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[HOST:PORT]...", help=f"Default {_DEFAULT_SERVER}, unless --model is a file."
-        ),
+        typer.Argument(metavar="HOST:PORT", help=f"Default {_DEFAULT_SERVER}, unless --model is a file."),
     ] = None,
     model: Annotated[
         str, typer.Option(help="A model of the server by name; a file is served privately for this command.")
@@ -176,8 +174,7 @@ def bench(
 
     framewire bench --model yolov8n.onnx --until 'p99_age<300ms,drops<1%'
 
-    Ends with status 1 when frames failed or not even one camera is carried, 2 when it was called wrongly, 130
-    when it was interrupted.
+    Ends with status 1 when frames failed or no camera is carried, 2 when called wrongly, 130 when interrupted.
     """
     console = Console(stderr=json == "-", highlight=False, soft_wrap=True, markup=False)
     plan = Plan(
