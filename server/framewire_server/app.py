@@ -21,6 +21,7 @@ from framewire_server.core.frame import Frame
 from framewire_server.core.inline import InlineDevice
 from framewire_server.core.outcomes import Outcome
 from framewire_server.core.pictures import Pictures
+from framewire_server.core.pipeline import Pipeline
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.edge.detection import DetectionHandlers
 from framewire_server.edge.health import Health
@@ -110,11 +111,9 @@ class Server:
             )
         )
         self._health = Health()
-        versions = Versions(config, self.service.repository, self._device, loader, self._health)
-        self._lifecycle = Lifecycle(config, self.service.repository, versions)
-        self._device.on_trouble = lambda pipeline, reason: self._loop.call_soon_threadsafe(
-            versions.troubled, pipeline, reason
-        )
+        self._versions = Versions(config, self.service.repository, self._device, loader, self._health)
+        self._lifecycle = Lifecycle(config, self.service.repository, self._versions)
+        self._device.on_trouble = self._tell_trouble
         if config.admin:
             self.service.administration = self._lifecycle
         self._grpc = grpc.aio.server(
@@ -172,6 +171,9 @@ class Server:
             reflection.enable_server_reflection(
                 (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
             )
+
+    def _tell_trouble(self, pipeline: Pipeline, reason: str | None) -> None:
+        self._loop.call_soon_threadsafe(self._versions.troubled, pipeline, reason)
 
     def _deliver(self, outcomes: Iterable[tuple[Frame, Outcome]]) -> None:
         self._outcomes.extend(outcomes)
