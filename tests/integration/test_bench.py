@@ -184,11 +184,11 @@ async def test_frames_of_a_server_that_goes_away_have_failed_with_the_reason() -
         measured = await measure(plan(address, duration_s=1.5, warmup_s=0.0), 3, CONTENT, asyncio.Event())
     figures = figures_of(measured)
     assert figures.answered > 10
-    assert sum(figures.failed.values()) > 10
+    assert sum(figures.failed.values()) + sum(figures.dropped.values()) > 10
     assert figures.offered == figures.answered + sum(figures.failed.values()) + sum(figures.dropped.values())
     assert figures.offered == pytest.approx(45, abs=3)
-    assert sum(figures.troubles.values()) == 3
-    assert any("3 streams broke" in warning for warning in table.warnings(figures))
+    assert sum(figures.troubles.values()) >= 3
+    assert any("a stream broke, " in warning for warning in table.warnings(figures))
 
 
 async def test_a_frame_that_the_server_cannot_read_has_failed_with_its_words() -> None:

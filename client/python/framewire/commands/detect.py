@@ -82,7 +82,7 @@ def detect(
                 labels=wanted,
                 overload="wait",
                 # A private server that has died does not come back.
-                reconnect_timeout=0 if model is not None and _is_file(model) else _RECONNECT_S,
+                reconnect_timeout=0 if model is not None and means_a_file(model) else _RECONNECT_S,
                 on_event=_Connection(console).note,
             )
             _consume(results, tally, console, lines, annotated)

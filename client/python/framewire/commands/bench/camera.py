@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from framewire._errors import FramewireError
+from framewire._events import Event, Lost
 from framewire._stream import AsyncStream
 from framewire._types import Frame, FrameResult
 from framewire.commands.bench.content import Shot
@@ -49,14 +50,15 @@ class Camera:
         number: int,
         instants: Iterator[float],
         shots: Sequence[Shot],
-        open_stream: Callable[[], AsyncStream],
+        open_stream: Callable[..., AsyncStream],
         recording: Recording,
         *,
         policy: Policy,
         max_frame_age_s: float | None,
         readable: Callable[[str], str] = str,
     ) -> None:
-        """`readable` turns what the stream says when it breaks into what people understand."""
+        """`open_stream` takes `on_event`. `readable` turns what the stream says when it breaks into what people
+        understand."""
         self.number = number
         self._instants = instants
         self._shots = itertools.islice(itertools.cycle(shots), number % len(shots), None)
@@ -112,7 +114,7 @@ class Camera:
         """Streams until all frames have ended, or the stream is broken."""
         await asyncio.sleep(start_s - time.monotonic())
         try:
-            async with self._open_stream() as stream:
+            async with self._open_stream(on_event=self._note) as stream:
                 sending = asyncio.create_task(self._send(stream))
                 try:
                     async for result in stream:
@@ -153,6 +155,11 @@ class Camera:
     def _end(self, number: int, end: End, sent_bytes: int = 0) -> None:
         instant_s = self._open.pop(number).instant_s
         self._recording.ended(self.number, instant_s, time.monotonic(), end, sent_bytes)
+
+    def _note(self, event: Event) -> None:
+        """A lost connection is made again; what that costs shows in ages and drops."""
+        if isinstance(event, Lost):
+            self._recording.troubles[self._readable(str(event.error))] += 1
 
     def _break(self, error: FramewireError) -> None:
         """The stream is gone: what it had not answered has failed, and so does what is captured from now on."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -41,19 +40,6 @@ def parse_target(text: str) -> Target:
     return Target(match[1] or match[3], port)
 
 
-def own_address(target: Target, camera: int) -> str:
-    """An address of the target that no other camera uses.
-
-    gRPC gives channels to equal addresses with equal options one TCP connection between them, whichever client
-    they belong to. A query that the resolvers ignore makes the addresses differ.
-    """
-    try:
-        version = ipaddress.ip_address(target.host).version
-    except ValueError:
-        return f"dns:///{target}?camera={camera}"
-    return f"ipv{version}:{target}?camera={camera}"
-
-
 @dataclass(frozen=True, slots=True)
 class Connection:
     """What a camera sends over."""
@@ -79,7 +65,7 @@ async def connected(plan: Plan, cameras: int) -> AsyncIterator[list[Connection]]
         connections = []
         for n in range(count):
             target = targets[n % len(targets)]
-            address = own_address(target, n)
+            address = str(target)  # the SDK gives every client connections of its own
             if plan.shaped:
                 link = Link(target.host, target.port, rate_bps=plan.link_rate_bps, delay_s=plan.link_delay_s)
                 address = (await stack.enter_async_context(link)).address

@@ -113,7 +113,7 @@ def warnings(figures: Figures) -> Iterator[str]:
     for end, text in figures.messages.items():
         yield f"{end.reason}: {text}"
     for text, count in list(figures.troubles.items())[:_MOST_TROUBLES]:
-        yield f"{counted(count, 'stream')} broke: {text}"
+        yield f"a stream broke{'' if count == 1 else f', {count} times in all'}: {text}"
     if figures.tool.is_bottleneck:
         yield (
             "this tool was a bottleneck itself, so the server may be better than these figures: use fewer cameras "
