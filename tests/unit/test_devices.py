@@ -220,6 +220,11 @@ def bench(
         for network in networks:
             network.let_all()
         made.scheduler.close()
+        for (
+            thread
+        ) in threading.enumerate():  # first, since the device does not wait for those that were given up
+            if thread.name.startswith("bench-lane"):
+                thread.join(PATIENCE_S)
         made.device.join(PATIENCE_S)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bench-")]
     assert [network.times_closed for network in networks] == [1] * len(networks)

@@ -81,7 +81,7 @@ def test_the_place_of_an_identity_goes_with_its_last_picture() -> None:
             cancel()
         else:
             core.answer(take(core))
-    assert not core.scheduler._models[MODEL].identities, "or clients that come and go would pile up"
+    assert not core.scheduler._models, "or clients that come and go would pile up"
 
 
 def test_pictures_may_be_answered_in_any_order() -> None:

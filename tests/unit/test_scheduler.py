@@ -14,6 +14,7 @@ from framewire_server.core.frame import Frame
 from framewire_server.core.mailbox import Mailbox, WhenFull
 from framewire_server.core.outcomes import Dropped, DropReason, Timings
 from framewire_server.core.scheduler import Scheduler
+from framewire_server.core.turns import WeightedTurns
 from tests.unit.frames import MODEL, Clock, Core, Owner, frame
 
 
@@ -230,6 +231,56 @@ def test_a_weight_is_asked_for_once_for_each_identity_of_a_model() -> None:
         core.scheduler.close_mailbox(box)
     mailbox(core, "a", "one")
     assert asked == ["a", "a", "a"]
+
+
+class Worker:
+    """A member that always has work."""
+
+    def __init__(self, cost: int, served: list[Worker]) -> None:
+        self.cost = cost
+        self._served = served
+        self.next_turn = 0
+
+    def __len__(self) -> int:
+        return 1
+
+    def take(self) -> Frame | None:
+        self._served.append(self)
+        return None
+
+
+@given(st.data())
+def test_whoever_joins_or_leaves_the_earliest_turn_is_next(data: st.DataObject) -> None:
+    served: list[Worker] = []
+    workers = [
+        Worker(cost, served) for cost in data.draw(st.lists(st.integers(1, 50), min_size=3, max_size=9))
+    ]
+    weighted_turns: WeightedTurns[Worker] = WeightedTurns()
+    inside: list[Worker] = []
+    for worker, takes in data.draw(st.lists(st.tuples(st.sampled_from(workers), st.integers(0, 4)))):
+        if worker in inside:
+            inside.remove(worker)
+            weighted_turns.leave(worker)
+            weighted_turns.leave(worker)
+        else:
+            inside.append(worker)
+            weighted_turns.join(worker)
+        assert len(weighted_turns) == len(inside)
+        for _ in range(takes if inside else 0):
+            earliest = min(each.next_turn for each in inside)
+            weighted_turns.take()
+            assert served[-1] in inside
+            assert served[-1].next_turn == earliest + served[-1].cost
+
+
+def test_models_that_nobody_uses_leave_the_turns() -> None:
+    core, seen = Core(), []
+    for version in range(3):
+        core.scheduler.close_mailbox(mailbox(core, "a", f"model@{version}"))
+    mailbox(core, "a", "model")
+    with core.scheduler.lock:
+        core.scheduler.take(lambda model: bool(seen.append(model)))  # type: ignore[func-returns-value]
+    assert seen == ["model"]
 
 
 # What is handed out, and what is not.

@@ -299,6 +299,82 @@ def test_a_lane_that_hangs_while_it_decodes_is_replaced() -> None:
         assert at.delivered.empty()
 
 
+def test_what_a_given_up_batch_has_not_prepared_yet_is_left_alone() -> None:
+    clock, network, slow, holder = Clock(), Network(max_batch=2), Slow("slow"), Slow("holder")
+    with bench("inline", network, clock=clock) as at:
+        at.send(holder)
+        assert holder.begun.wait(PATIENCE_S)
+        at.send(slow, "second")
+        network.let()
+        holder.finish.set()
+        assert slow.begun.wait(PATIENCE_S)
+        clock.now += TIMEOUT_S
+        at.device.give_up_overdue()
+        assert sorted(at.outcomes(3)) == ["holder", "second", "slow"]
+        slow.finish.set()
+        network.let()
+        ended("bench-lane-0")
+        assert [network.placed.get_nowait() for _ in range(network.placed.qsize())] == ["holder", "slow"]
+
+
+def test_a_batch_that_waits_for_company_ends_when_its_model_is_taken_out() -> None:
+    clock, network = Clock(), Network(max_batch=2, batch_wait_s=10 * PATIENCE_S)
+    with bench("inline", network, lanes=3, clock=clock) as at:
+        for pair in (("a", "b"), ("c", "d")):
+            at.send(*pair)
+            assert start(network) == list(pair)
+        network.may_wait.clear()
+        clock.now += TIMEOUT_S / 2
+        at.send("lonely")
+        assert network.may_wait.wait(PATIENCE_S)
+        clock.now += TIMEOUT_S / 2
+        at.device.give_up_overdue()
+        assert "hangs" in why_failed(at.outcomes(5)["lonely"])
+
+
+class Scarce(Network):
+    """Has memory for the rows that it makes at first, and for no more."""
+
+    def new_rows(self) -> object:
+        if self.rows_made == 2:
+            raise MemoryError("no memory for rows")
+        return super().new_rows()
+
+
+def test_frames_of_a_model_that_is_taken_out_end_even_where_no_row_is_left() -> None:
+    clock, network = Clock(), Scarce(max_batch=1)
+    with bench("pooled", network, clock=clock) as at:
+        hang(at, clock, network, "a")
+        at.send("b")
+        assert start(network) == ["b"]
+        at.send("damaged c")
+        clock.now += TIMEOUT_S
+        at.device.give_up_overdue()
+        outcomes = at.outcomes(2)
+        assert "hangs" in why_failed(outcomes["damaged c"]), "it is not even decoded"
+        network.let(2)  # both come back with their rows
+        assert told(at) is not None and told(at) is None
+        for word in ("d", "e"):
+            at.send(word)
+            start(network)
+            network.let()
+            assert found(at.outcomes(1)[word]) == (word, 1)
+
+
+def test_a_decoded_picture_without_a_row_ends_when_its_model_is_taken_out() -> None:
+    clock, network, slow = Clock(), Scarce(max_batch=2), Slow("slow")
+    with bench("pooled", network, workers=2, clock=clock) as at:
+        hang(at, clock, network, "a")
+        at.send(slow)
+        assert slow.begun.wait(PATIENCE_S)
+        at.send("b")
+        assert start(network) == ["b"], "the last rows go without the slow one"
+        slow.finish.set()
+        clock.now += TIMEOUT_S
+        at.device.give_up_overdue()
+        assert "hangs" in why_failed(at.outcomes(2)["slow"])
+
+
 def test_rows_of_a_hung_batch_are_replaced_and_never_used_again() -> None:
     clock, network = Clock(), Network(max_batch=1)
     with bench("pooled", network, clock=clock) as at:
@@ -405,6 +481,20 @@ def test_the_end_does_not_wait_for_a_lane_that_hangs(
     network.let()
     ended("bench-lane-0")
     assert at.delivered.empty(), "nobody waits any more"
+
+
+def test_the_end_leaves_alone_what_a_worker_that_hangs_is_in(caplog: pytest.LogCaptureFixture) -> None:
+    network, other, slow = Network(), Network("other"), Slow("slow", to_resize=True)
+    at = Bench("pooled", [network, other], 1, 1, TIMEOUT_S, Clock())
+    at.device.start()
+    at.send(slow)
+    assert slow.begun.wait(PATIENCE_S)
+    at.scheduler.close()
+    at.device.join(0.2)
+    assert "bench-prepare-0 has not ended" in caplog.text
+    assert (network.times_closed, other.times_closed) == (0, 1)
+    slow.finish.set()
+    ended("bench-prepare-0")
 
 
 # The rules alone.

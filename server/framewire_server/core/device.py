@@ -72,7 +72,7 @@ class Device:
         """
         with self._scheduler.lock:
             self._bindings.bind(key, pipeline)
-            self._wake()
+            self._wake()  # for frames that wait, and for rows of a former pipeline, which idle lanes drop
 
     def unbind(self, key: Hashable) -> None:
         """Leaves frames of `key` alone from now on; does nothing when no pipeline answers it."""
@@ -223,7 +223,6 @@ class Device:
     def _ended(self, bound: Bound) -> None:
         """The last use of a pipeline without keys has ended. Called with the lock held."""
         self._chores.put(partial(_close, bound.pipeline))
-        self._wake()  # idle lanes drop their rows of it
 
     def _wake(self) -> None:
         for condition in self._conditions:
