@@ -26,3 +26,11 @@ def test_scores_end_at_1() -> None:
     detector = Detector(spec, FakeEngine(WIDTH, HEIGHT, 1), FakePreparer())
     where = placement(Resize.STRETCH, WIDTH, HEIGHT, WIDTH, HEIGHT)
     assert [found.score for found in detector.detect({}, 0, where, resolve(spec))] == [1.0, 0.5]
+
+
+def test_a_closed_detector_closes_its_engine() -> None:
+    engine = FakeEngine(WIDTH, HEIGHT, 1)
+    detector = Detector(fake_spec(), engine, FakePreparer())
+    assert not engine.closed
+    detector.close()
+    assert engine.closed

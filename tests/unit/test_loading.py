@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
@@ -61,3 +63,20 @@ def test_outputs_that_cannot_be_read_at_all_are_refused_at_load(tmp_path: Path) 
         ModelError, match=r"m\.onnx: its outputs cannot be read as yolov8 for picture 1 of a batch of 1"
     ):
         loaded(flattening(tmp_path / "m.onnx", [-1]), 1)
+
+
+def test_a_closed_detector_frees_its_session_while_somebody_still_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions: list[weakref.ref[ort.InferenceSession]] = []
+
+    class Watched(ort.InferenceSession):  # type: ignore[misc]  # it has no types
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, **options)
+            sessions.append(weakref.ref(self))
+
+    monkeypatch.setattr(ort, "InferenceSession", Watched)
+    detector, _ = loaded(onnx_models.yolov8(tmp_path / "m.onnx", metadata=METADATA), 1)
+    assert sessions[-1]() is not None
+    detector.close()
+    assert sessions[-1]() is None

@@ -239,4 +239,5 @@ def _close(pipeline: Pipeline) -> None:
 
 
 def _in_which(lane: Lane) -> str:
-    return f"model {lane.batch.bound.pipeline.name}" if lane.batch else "no model"
+    batch = lane.batch
+    return f"model {batch.bound.pipeline.name}" if batch else "no model"

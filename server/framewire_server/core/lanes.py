@@ -65,7 +65,8 @@ class Lane:
     @property
     def hangs(self) -> bool:
         """Whether its batch was given up and its thread has not come back."""
-        return self.batch is not None and self.batch.given_up
+        batch = self.batch  # it may end while nobody holds the lock
+        return batch is not None and batch.given_up
 
     def forget_retired(self, retirements: int) -> None:
         """Drops what it made for pipelines that are no longer bound, if `retirements` shows that there may be some.
