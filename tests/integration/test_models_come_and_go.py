@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from onnx import helper, numpy_helper
 from framewire.v1 import detection_pb2 as pb
 from framewire.v1 import model_pb2
 from framewire_server.errors import ModelError
-from framewire_server.models import files
+from framewire_server.models import files, places
 from tests.fakes import versioned_loader
 from tests.integration.models_on_disk import (
     Gate,
@@ -413,3 +415,30 @@ def test_serve_says_each_change_in_one_line(tmp_path: Path) -> None:
         assert next(told) == "INFO model street: removed: its file is gone"
         process.terminate()
         process.communicate(timeout=60)
+
+
+async def test_a_folder_that_vanishes_while_it_is_looked_at_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write(tmp_path / "street.onnx", "a")
+    real, raised = places.models_in, threading.Event()
+    errors = iter([FileNotFoundError(2, "No such file or directory"), KeyError("a defect")])
+
+    def models_in(folder: Path) -> list[Path]:
+        for error in errors:
+            if isinstance(error, KeyError):
+                raised.set()
+            raise error
+        return real(folder)
+
+    async with watched(tmp_path) as server:
+        monkeypatch.setattr("framewire_server.models.finding.models_in", models_in)
+        write(file, "b")
+        assert await asyncio.to_thread(raised.wait, 30)
+        write(file, "c")
+        await until_serving(server.address, "street@c")
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said == [
+        f"{tmp_path}: cannot be looked into: No such file or directory; its models stay as they are",
+        "changes of models could not be taken up",
+    ]

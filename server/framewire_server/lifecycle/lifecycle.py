@@ -20,6 +20,7 @@ from framewire_server.models.repository import Entry, ModelState, Repository
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_AGAIN_S = 1.0
 
 
 class _ChangedMeanwhile(ModelError):
@@ -107,7 +108,11 @@ class Lifecycle:
     async def _follow(self) -> None:
         while True:
             self._heard.clear()
-            wait_s = await self._look()
+            try:
+                wait_s = await self._look()
+            except Exception:  # a defect must not leave a server that seems to follow, and does not
+                log.exception("changes of models could not be taken up")
+                wait_s = None
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._heard.wait(), wait_s)
 
@@ -120,7 +125,7 @@ class Lifecycle:
                 if not self._blind:
                     log.warning("%s; its models stay as they are", error)
                 self._blind = True
-                return None
+                return _AGAIN_S
             self._blind = False
             settled, wait_s = self._settling.look(now, self._seen, self._clock())
             for name in settled:
@@ -140,7 +145,10 @@ class Lifecycle:
         folder = self._config.models_dir
         if folder is None:
             return {}
-        return await asyncio.to_thread(self._inventory.take, folder, self._seen, self._repository.stated)
+        try:
+            return await asyncio.to_thread(self._inventory.take, folder, self._seen, self._repository.stated)
+        except OSError as error:  # it vanishes while it is looked at
+            raise ModelError(f"{folder}: cannot be looked into: {error.strerror}") from error
 
     async def _load_first(self, entry: Entry) -> None:
         """Loads a model at the start. Raises ModelError when one that was named fails."""
@@ -163,18 +171,22 @@ class Lifecycle:
 
     async def _load_now(self, name: str) -> Entry:
         async with self._one_at_a_time:
-            lying = (await self._take()).get(name)
-            if lying is None and name not in self._repository.stated:
-                raise ModelNotFound("UNKNOWN_MODEL", f"there is no model {name!r} to load")
-            found = lying.found if lying else Found(name, self._repository.stated[name])
-            sighting = await asyncio.to_thread(self._inventory.sight, found)
-            if lying:
-                self._seen[name] = sighting
             try:
-                await self._update(name, sighting)
+                await self._update(name, await self._sight(name))
             except ModelError as error:
                 raise ModelRefused("MODEL_REFUSED", str(error)) from error
             return self._repository.entries[name]
+
+    async def _sight(self, name: str) -> Sighting:
+        """Looks for a model in the folder and, if the operator named it, elsewhere. Raises ModelNotFound."""
+        lying = (await self._take()).get(name)
+        if lying is None and name not in self._repository.stated:
+            raise ModelNotFound("UNKNOWN_MODEL", f"there is no model {name!r} to load")
+        found = lying.found if lying else Found(name, self._repository.stated[name])
+        sighting = await asyncio.to_thread(self._inventory.sight, found)
+        if lying:
+            self._seen[name] = sighting
+        return sighting
 
     async def _update(self, name: str, sighting: Sighting) -> None:
         """Has what was seen serve as `name`. Raises ModelError, after it was told, when it is refused."""

@@ -36,9 +36,10 @@ async def watch(folder: Path, heard: Callable[[], None], *, poll: bool) -> None:
                 ignore_permission_denied=True,
             )
             async with contextlib.aclosing(changes):
-                async for _ in changes:
+                async for batch in changes:
                     heard()
-                    if _identity(folder) != here:
+                    # An exchanged folder may get the number of the old one; that it went is told, if anything is.
+                    if _identity(folder) != here or any(Path(path) == folder for _, path in batch):
                         break
         except (OSError, RuntimeError) as error:  # gone for now, or the kernel has no watch left
             log.info("%s cannot be watched now: %s", folder, error)
