@@ -88,6 +88,22 @@ async def test_a_draining_server_is_left_for_another_first_and_still_answers() -
     assert a.tries == 2, "it was asked first, since it may only spread its streams"
 
 
+async def test_what_a_draining_call_leaves_is_sent_again_though_no_more_frames_come() -> None:
+    async with scripted() as server, streaming(server, overload="wait") as stream:
+        old = await server.accept()
+        await stream.send(picture(1))
+        await old.frame()
+        await old.write(draining=pb.Draining())
+        new = await server.accept()
+        assert await old.half_closed()
+        await stream.end()
+        old.fail("DRAINING")
+        await new.answer(await new.frame())
+        assert await new.half_closed()
+        new.end()
+        assert [result.ok async for result in stream] == [True]
+
+
 async def test_a_server_that_only_spreads_its_streams_takes_them_again() -> None:
     async with scripted() as server, streaming(server, overload="wait") as stream:
         old = await server.accept()
@@ -232,6 +248,19 @@ async def test_a_server_is_left_alone_as_long_as_it_asks() -> None:
             await client.stream().__aenter__()
     assert caught.value.retry_after == 30
     assert server.tries == 1
+
+
+async def test_each_server_is_left_alone_for_its_own_time() -> None:
+    async with scripted("a") as a, scripted("b") as b, AsyncClient([a.address, b.address]) as client:
+        a.refusal = status("STREAM_LIMIT", code_pb2.RESOURCE_EXHAUSTED, retry_after_s=30)
+        b.refusal = status("MODEL_LOADING", retry_after_s=0.001)
+        opening = asyncio.ensure_future(client.stream(name=name_for(a, b)).__aenter__())
+        await until(lambda: b.tries > 4)
+        assert a.tries == 1
+        b.refusal = None
+        stream = await opening
+        assert stream.server == b.address
+        await stream.close()
 
 
 async def test_what_a_retry_cannot_cure_is_raised_by_the_first_server_that_says_so() -> None:

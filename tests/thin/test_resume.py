@@ -11,6 +11,7 @@ from google.rpc import code_pb2
 
 import framewire
 from framewire import AsyncClient, AsyncStream, Client, FrameResult, Latest, Options
+from framewire._backoff import Backoff
 from framewire.testing import FakeServer, Found, HangUp, SentFrame
 from framewire.v1 import detection_pb2 as pb
 from tests.thin.conftest import picture
@@ -268,6 +269,7 @@ async def test_a_server_that_only_takes_streams_to_drop_them_does_not_count_as_a
     with FakeServer(answer) as server:
         async with AsyncClient(server.address) as client:
             stream = client.stream([picture(0)], reconnect_timeout=0.5)
+            stream._carrier._opener.backoff = Backoff(uniform=lambda: 0.0)  # no pause uses the time up
             result = await asyncio.wait_for(stream.__anext__(), 20)
             assert (result.outcome, result.reason) == ("error", "connection_lost")
             with pytest.raises(framewire.ConnectionLost, match="no server kept the stream"):
@@ -296,6 +298,20 @@ async def test_what_a_retry_cannot_cure_is_raised_at_once(
         with pytest.raises(kind, match="scripted"):
             await stream.__anext__()
     assert server.tries == 2
+
+
+async def test_what_ends_a_call_for_good_ends_the_stream() -> None:
+    async with scripted() as server, streaming(server, overload="wait") as stream:
+        call = await server.accept()
+        await send(stream, 1)
+        await call.frame()
+        call.fail("UNKNOWN_LABEL", code_pb2.INVALID_ARGUMENT)
+        assert (await stream.__anext__()).reason == "stream_ended"
+        with pytest.raises(framewire.InvalidRequest, match="scripted"):
+            await stream.__anext__()
+        with pytest.raises(framewire.InvalidRequest):
+            await stream.send(picture(2))
+    assert server.tries == 1
 
 
 async def test_a_reset_by_the_transport_is_a_loss() -> None:
