@@ -124,6 +124,11 @@ def _per_stream_kib(blocks: Sequence[Block], streams: int) -> float:
     return (blocks[0].open_kib - blocks[0].idle_kib) / streams
 
 
+def _calmest(blocks: Sequence[Block]) -> float:
+    """The p99 in ms of the block that neighbours disturbed least."""
+    return min(block.p99_ms for block in blocks)
+
+
 def _figures(few: dict[str, list[Block]], many: dict[str, list[Block]], streams: int) -> list[Figure]:
     bare_kib, mine_kib = (_per_stream_kib(many[name], streams) for name in ("bare", "mine"))
     lateness = {
@@ -138,6 +143,10 @@ def _figures(few: dict[str, list[Block]], many: dict[str, list[Block]], streams:
         Figure("memory per stream beyond the echo", mine_kib - bare_kib, at_most=MEMORY_KIB, unit="KiB"),
         Figure(f"p99, many streams / {FEW}, framewire", lateness["mine"], at_most=LATENESS),
         Figure(f"p99, many streams / {FEW}, bare echo", lateness["bare"]),
+        Figure(
+            f"p99, many streams / {FEW}, framewire, calmest blocks",
+            _calmest(many["mine"]) / _calmest(few["mine"]),
+        ),
         Figure("threads, framewire", many["mine"][-1].threads),
     ]
     for name, server in (("bare", "bare echo"), ("mine", "framewire")):
