@@ -7,7 +7,7 @@ PROTOS := framewire/v1/detection.proto framewire/v1/model.proto
 STUBS := client/python
 SOURCES := client/python/framewire server/framewire_server tests bench examples training
 
-.PHONY: help demo test test-models test-faults test-system test-thin test-pythons check lint proto proto-check bench clean
+.PHONY: help demo test test-models test-long test-system test-thin test-pythons check lint proto proto-check bench clean
 
 help:  ## Lists the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,13 +26,13 @@ demo: $(VENV)/.demo  ## Serves the bundled model, streams a clip to it, shows wh
 	$(BIN)/framewire demo --output demo-output
 
 test: $(VENV)/.dev  ## Runs all tests but the long ones and those that need system packages.
-	$(BIN)/pytest -m 'not system and not models and not faults'
+	$(BIN)/pytest -m 'not system and not models and not long'
 
 test-models: $(VENV)/.dev  ## Runs real models over photographs: references, eval, models check.
 	$(BIN)/pytest -m models
 
-test-faults: $(VENV)/.dev  ## Kills servers, exchanges models and tears links under load; prints the seeds.
-	$(BIN)/pytest -m faults -s
+test-long: $(VENV)/.dev  ## Kills servers, exchanges models, tears links, searches for capacity; prints the seeds.
+	$(BIN)/pytest -m long -s
 
 test-system: $(VENV)/.dev  ## Runs the tests that need system packages (Node); says what it skips.
 	$(BIN)/pytest -m system
@@ -45,7 +45,7 @@ test-thin:  ## Runs the client's tests in an environment without any extra.
 test-pythons:  ## Runs the tests on every supported Python that is installed.
 	bash tests/pythons.sh
 
-check: lint proto-check test test-models test-faults test-thin test-system test-pythons  ## All that CI checks.
+check: lint proto-check test test-models test-long test-thin test-system test-pythons  ## All that CI checks.
 
 lint: $(VENV)/.dev  ## Style, types, and the protocol's rules.
 	$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.ledger import Run
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("seed", [1, 2, random.SystemRandom().randrange(1 << 30)], ids=["1", "2", "random"])

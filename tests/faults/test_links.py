@@ -17,7 +17,7 @@ from tests.fakes import fake_loader
 from tests.faults.account import Account
 from tests.serving import served
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 MBIT = 1_000_000
 WIDTH, HEIGHT = 200, 150
 FRAME_BYTES = WIDTH * HEIGHT

@@ -16,7 +16,7 @@ from tests.faults.fleet import Node
 from tests.faults.ledger import swap
 from tests.wire import config, raw, stub
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 STREAMS = 8
 SWAPS = 50
 _ROUNDS_OF_GROWTH = 10

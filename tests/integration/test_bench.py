@@ -38,6 +38,7 @@ from tests.fakes import fake_loader
 from tests.integration.test_command_line import framewire, nobody
 from tests.serving import served
 
+pytestmark = pytest.mark.long
 FAKE = Path("fake.onnx")
 FRAME_S = 0.01  # so the device answers 100 frames a second
 RAW = (Share(Kind(Size(64, 48), "bgr8"), 1.0),)
