@@ -38,6 +38,7 @@ from framewire_server.weights import Weights
 
 _TRANSPORT_MARGIN = 1.25
 _JOIN_S = 2.0
+_LOOKAHEAD_BYTES = 256 << 10
 _OTHER_CALLS = 1024  # beside streams: single pictures, health, models
 _GRACE_S = 0.5  # for what the transport still has to write; all calls have ended
 _SERVICES = tuple(
@@ -215,6 +216,8 @@ def _channel_options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # Otherwise a stream that is not read lets in some 4 MiB of frames that nobody asked for.
         ("grpc.http2.bdp_probe", 0),
+        # What a stream may have on its way, so its speed over a long link is this much a round trip.
+        ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
         # What is left of a call that was cut because nobody reads it counts here until it is read.
         ("grpc.max_concurrent_streams", config.max_streams_per_identity + _OTHER_CALLS),
         # A second server on the same port would silently take half of the streams.

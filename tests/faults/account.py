@@ -16,7 +16,7 @@ class Account:
         self.name = name
         self.totals: Counter[str] = Counter()
         self.longest_gap_s = 0.0
-        self._lossless = lossless
+        self.lossless = lossless
         self._open: dict[int, int] = {}
         self._last_id = 0
 
@@ -34,7 +34,7 @@ class Account:
         self._last_id = result.frame_id
         self.totals[result.outcome if result.ok else f"{result.outcome}: {result.reason}"] += 1
         if result.outcome == "dropped":
-            assert not self._lossless, f"{where}: nothing is dropped under WAIT"
+            assert not self.lossless, f"{where}: nothing is dropped under WAIT"
         elif result.ok:
             assert value not in (FAILS, KILLS), f"{where}: this frame cannot be answered"
             (found,) = result.detections

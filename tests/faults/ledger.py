@@ -23,7 +23,7 @@ from typing import Any
 
 import grpc
 
-from framewire import AsyncClient, AsyncStream, Frame, Options
+from framewire import AsyncClient, AsyncStream, ConnectionFailed, Frame, Options, ServerDraining
 from framewire.v1 import model_pb2, model_pb2_grpc
 from tests.faults.account import Account
 from tests.faults.fleet import Node
@@ -31,6 +31,7 @@ from tests.faults.program import FAILS, KILLS
 from tests.wire import config, raw, stub
 
 _RECONNECT_S = 120.0
+_PATIENCE_S = 0.2
 _MOST_ORDINARY = 250
 
 
@@ -80,7 +81,8 @@ class Run:
                     return
                 lossless = number % 3 != 2
                 account = Account(f"camera {number}.{life}", lossless=lossless)
-                stream = client.stream(
+                stream = await _opened(
+                    client,
                     overload="wait" if lossless else "latest",
                     name=f"camera-{number}",
                     reconnect_timeout=_RECONNECT_S,
@@ -134,6 +136,8 @@ class Run:
                 height = len(content) // 2
                 frame = Frame(content, encoding="gray8", width=2, height=height)
                 account.send(await stream.send(frame), value)
+                if not account.lossless:  # nothing else holds a camera back that does not wait
+                    await asyncio.sleep(chance.random() * 0.004)
         if chance.random() < 0.3:
             return "close"
         await stream.end()
@@ -150,7 +154,7 @@ class Run:
     async def _direct(self) -> None:
         actions: Sequence[Any] = (self._kill, self._drain, self._swap, self._garbage, self._deaf)
         while True:
-            await asyncio.sleep(self.random.uniform(0.2, 2.0))
+            await asyncio.sleep(self.random.uniform(0.1, 1.5))
             action = self.random.choices(actions, (1, 2, 4, 2, 2))[0]
             node = self.random.choice(self.nodes)
             if node.alive:
@@ -183,6 +187,16 @@ class Run:
             for n in range(1, 100):
                 await asyncio.wait_for(call.write(raw(n)), 1)
             call.cancel()
+
+
+async def _opened(client: AsyncClient, **settings: Any) -> AsyncStream:
+    """A stream that some server took; both may be away when it is opened, and that is told at once."""
+    while True:
+        stream = client.stream(**settings)
+        try:
+            return await stream.__aenter__()
+        except (ConnectionFailed, ServerDraining):
+            await asyncio.sleep(_PATIENCE_S)
 
 
 async def swap(node: Node) -> None:

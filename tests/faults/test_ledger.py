@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 @pytest.mark.parametrize("seed", [1, 2, random.SystemRandom().randrange(1 << 30)], ids=["1", "2", "random"])
 async def test_every_frame_ends_once_whatever_happens(seed: int, tmp_path: Path) -> None:
-    print(f"seed {seed}: python -m tests.faults.ledger --seed {seed} --frames 8000")
-    run = Run(seed, frames=8000, cameras=6, folder=tmp_path)
+    print(f"seed {seed}: python -m tests.faults.ledger --seed {seed} --frames 20000")
+    run = Run(seed, frames=20_000, cameras=6, folder=tmp_path)
     await run.run()
     print(dict(run.totals), dict(run.done))
     assert run.totals["detections"] > 1000, "most of them are answered"

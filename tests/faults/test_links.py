@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from framewire.commands.bench.link import Link
 
 from framewire import AsyncClient, Frame
+from framewire.commands.bench.link import Link
 from tests.fakes import fake_loader
 from tests.faults.account import Account
 from tests.serving import served

@@ -127,7 +127,7 @@ async def follow(address: str, stop: asyncio.Event) -> list[int]:
         await call.write(config())
         now = (await call.read()).started.model_version
         for n in itertools.count(1):
-            if stop.is_set():
+            if stop.is_set() and versions[-1:] == [SWAPS]:
                 break
             await call.write(raw(n, n % 250))
             while (response := await call.read()).HasField("model_changed"):
