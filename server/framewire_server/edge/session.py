@@ -8,18 +8,16 @@ import random
 import time
 from typing import cast
 
-import grpc
-
 from framewire.v1 import detection_pb2 as pb
 from framewire_server.core.flow import Flow
-from framewire_server.core.outcomes import DropReason, Failed, Found
+from framewire_server.core.outcomes import DropReason, Found
 from framewire_server.core.stream import Stream
 from framewire_server.edge import messages
+from framewire_server.edge.intake import Intake
 from framewire_server.edge.patience import Patience
 from framewire_server.edge.service import Service, draining, identity
 from framewire_server.edge.status import ServicerContext
-from framewire_server.errors import FrameFailure, InvalidRequest, RequestError
-from framewire_server.models.options import EffectiveOptions
+from framewire_server.errors import InvalidRequest, RequestError
 from framewire_server.models.repository import Use
 from framewire_server.models.spec import ModelSpec
 
@@ -38,17 +36,14 @@ class Session:
         self._service = service
         self._context = context
         self._changed = asyncio.Event()
-        self._room = asyncio.Event()
         self._notices: dict[str, pb.DetectResponse] = {}  # at most one of a kind: the newest
         self._timers: list[asyncio.TimerHandle] = []
         self._is_open = False
         self._shut = ""
         self._given_up: RequestError | None = None
-        self._last_id = -1
         self._stream: Stream
         self._use: Use
         self._told: ModelSpec  # the version that the client knows of
-        self._options: EffectiveOptions
         self._flow: Flow
 
     async def run(self) -> None:
@@ -59,6 +54,7 @@ class Session:
             self._patience = Patience(
                 settings.idle_timeout_s, settings.slow_reader_timeout_s, self._is_idle, self._give_up
             )
+            self._intake = Intake(self._context, self._patience, settings.max_frame_bytes)
             try:
                 await self._converse()
             except asyncio.CancelledError:
@@ -71,7 +67,7 @@ class Session:
                     timer.cancel()
 
     async def _converse(self) -> None:
-        config = await self._read_config()
+        config = await self._intake.config()
         if config is None:
             return
         self._service.enter(self)
@@ -108,6 +104,7 @@ class Session:
         """Ends unresolved frames as SHUTTING_DOWN, and the call once they are written."""
         self._shut = why
         self._stream.drop_all(DropReason.SHUTTING_DOWN)
+        self._intake.stop()
         self._wake()
 
     def _is_idle(self) -> bool:
@@ -146,23 +143,12 @@ class Session:
         self._notices[notice.WhichOneof("payload") or ""] = notice
         self._changed.set()
 
-    async def _read_config(self) -> pb.StreamConfig | None:
-        request = await self._read()
-        if request is None:
-            return None
-        if request.WhichOneof("payload") != "config":
-            raise InvalidRequest(
-                "CONFIG_MISSING",
-                f"the first message must be a StreamConfig, not {request.WhichOneof('payload') or 'empty'}",
-            )
-        return request.config
-
     def _open(self, config: pb.StreamConfig) -> pb.DetectResponse:
         if len(config.stream_name.encode()) > _LONGEST_NAME_BYTES:
             raise InvalidRequest("BAD_OPTION", f"stream_name is longer than {_LONGEST_NAME_BYTES} bytes")
         service = self._service
         self._told = spec = self._use.spec
-        self._options = messages.options(config.options, spec)
+        self._intake.options = options = messages.options(config.options, spec)
         window = service.config.window
         policy = messages.policy(config.overload, window)
         who = identity(self._context)
@@ -180,7 +166,7 @@ class Session:
                 input_height=spec.input_height,
                 window=window,
                 overload=messages.policy_message(policy),
-                effective_options=messages.effective_options(self._options),
+                effective_options=messages.effective_options(options),
                 limits=service.limits(),
                 accepted_encodings=list(messages.ENCODINGS),
                 server_version=service.version,
@@ -190,7 +176,7 @@ class Session:
 
     async def _answer(self) -> None:
         """Writes outcomes until all requests are read and all frames answered."""
-        reader = asyncio.create_task(self._read_requests())
+        reader = asyncio.create_task(self._intake.run(self._stream, self._use))
         reader.add_done_callback(lambda _: self._changed.set())
         try:
             while True:
@@ -216,7 +202,7 @@ class Session:
             frame, outcome = outbox[0]
             if isinstance(outcome, Found) and outcome.spec is not self._told:
                 self._told = cast(ModelSpec, outcome.spec)
-                changed = messages.model_changed(self._told, self._options.for_spec(self._told))
+                changed = messages.model_changed(self._told, self._intake.options.for_spec(self._told))
                 self._flow.input_side = max(self._told.input_width, self._told.input_height)
                 await self._send(changed)
             response = pb.DetectResponse()
@@ -224,7 +210,7 @@ class Session:
             messages.fill_result(response.result, frame, outcome, now)
             await self._send(response)
             outbox.popleft()
-            self._room.set()
+            self._intake.wake()
             self._flow.count(outcome)
             self._advise(now)
 
@@ -233,64 +219,6 @@ class Session:
         await self._context.write(response.SerializeToString())
         self._patience.written()
 
-    async def _read_requests(self) -> None:
-        """Reads until half-close. Raises RequestError when the client breaks a rule."""
-        while True:
-            while self._shut or not self._stream.may_read:
-                self._room.clear()
-                await self._room.wait()
-            request = await self._read()
-            if request is None:
-                return
-            kind = request.WhichOneof("payload")
-            if kind == "frame":
-                self._accept(request.frame)
-            elif kind == "update":
-                self._options = messages.options(request.update.options, self._use.spec)
-            elif kind == "config":
-                raise InvalidRequest(
-                    "CONFIG_REPEATED", "a stream has one StreamConfig; change options by UpdateConfig"
-                )
-            else:
-                raise InvalidRequest("EMPTY_MESSAGE", "a message without config, update or frame")
-
-    def _accept(self, frame: pb.Frame) -> None:
-        read_at = time.monotonic()
-        if frame.frame_id <= self._last_id:
-            raise InvalidRequest(
-                "FRAME_ID_NOT_INCREASING",
-                f"frame_id {frame.frame_id} comes after {self._last_id}; ids must increase",
-            )
-        self._last_id = frame.frame_id
-        tag = messages.capture_time(frame)
-        try:
-            picture = messages.encoded_frame(frame, self._service.config.max_frame_bytes)
-        except FrameFailure as failure:
-            outcome = Failed(failure.reason, str(failure))
-            self._stream.refuse(frame.frame_id, outcome, read_at=read_at, tag=tag)
-            return
-        self._stream.accept(
-            frame.frame_id,
-            picture,
-            self._options,
-            size_bytes=len(frame.content),
-            read_at=read_at,
-            expires_at=messages.expires_at(frame, self._options, read_at),
-            tag=tag,
-        )
-
-    async def _read(self) -> pb.DetectRequest | None:
-        """Reads a message, None at half-close."""
-        content = await self._context.read()
-        if content is grpc.aio.EOF:
-            if self._context.cancelled():  # cut off, which is no half-close
-                raise asyncio.CancelledError
-            return None
-        self._patience.read()
-        request = pb.DetectRequest()
-        messages.parse(request, cast(bytes, content))
-        return request
-
     def _wake(self) -> None:
         self._changed.set()
-        self._room.set()
+        self._intake.wake()
