@@ -7,7 +7,7 @@ PROTOS := framewire/v1/detection.proto framewire/v1/model.proto
 STUBS := client/python
 SOURCES := client/python/framewire server/framewire_server tests bench examples training
 
-.PHONY: help demo test test-models test-long test-system test-thin test-pythons check lint proto proto-check bench clean
+.PHONY: help demo test test-models test-long test-system test-thin test-pythons check lint proto proto-check bench bench-live clean
 
 help:  ## Lists the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,10 @@ proto-check: $(PROTO_VENV)/.ready
 bench: $(VENV)/.dev  ## Measures the server against ceilings of the same run.
 	$(BIN)/python -m bench.edge
 	$(BIN)/python -m bench.throughput
+
+bench-live: $(VENV)/.dev  ## Measures overload and a thousand connections, about half an hour.
+	$(BIN)/python -m bench.overload
+	$(BIN)/python -m bench.connections
 
 clean:  ## Removes everything that these commands made.
 	rm -rf $(VENV) .build demo-output
