@@ -65,8 +65,8 @@ class Node:
             )
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), _START_S)
-        if not line and await self._process.wait() < 0:
-            return
+        if not line and await self._process.wait() <= 0:
+            return  # a signal ended it before it listened
         assert line.startswith(b"listening on "), f"the server did not start: {self._log.read_text()[-2000:]}"
         self.starts += 1
 

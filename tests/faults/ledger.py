@@ -239,9 +239,15 @@ async def main() -> None:
     wanted = parser.parse_args()
     print(f"seed {wanted.seed}, {wanted.frames} frames, {wanted.cameras} cameras", flush=True)
     began = time.monotonic()
+    step = max(wanted.frames // 20, 1)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(wanted.seed, wanted.frames, wanted.cameras, Path(folder))
-        await run.run()
+        work, told = asyncio.ensure_future(run.run()), wanted.frames
+        while not (await asyncio.wait([work], timeout=1.0))[0]:
+            if run.left <= told - step:
+                told = run.left
+                print(f"{time.monotonic() - began:.0f} s: {told} frames left, {dict(run.done)}", flush=True)
+        work.result()
     print(f"every frame ended once, in {time.monotonic() - began:.0f} s")
     print("  " + ", ".join(f"{count} {what}" for what, count in sorted(run.totals.items())))
     print("  " + ", ".join(f"{count} {what}" for what, count in sorted(run.done.items())))
