@@ -61,6 +61,8 @@ def _device_bound(load: Crew, seconds: float) -> bool:
             *_overload(load, server, SMALL_FRAME, seconds),
             *_identities(load, server, max(seconds / 8, 5.0)),
         ]
+    with started("-m", "bench.servers", "single") as server:
+        figures.append(_single(load, server, max(seconds / 8, 5.0)))
     return report("device-bound model", figures)
 
 
@@ -136,6 +138,13 @@ def _identities(load: Crew, server: Process, seconds: float) -> list[Figure]:
         # No target: one mailbox of one frame cannot fill half of the rows that come free at once.
         Figure(f"{what} another, 1 frame may wait", advantage(1, 1)),
     ]
+
+
+def _single(load: Crew, server: Process, seconds: float) -> Figure:
+    """The same where frames are inferred one by one, as on a CPU."""
+    fps = _full(load, server, SMALL_FRAME, max(seconds / 5, 3.0))
+    what = f"{MANY} streams of one identity / 1 of another, 1 frame may wait, batches of 1"
+    return Figure(what, _advantage(load, server, OVERLOAD * fps, 1, 1, seconds), at_most=1 + FAIR)
 
 
 def _advantage(load: Crew, server: Process, fps: float, rivals: int, capacity: int, seconds: float) -> float:

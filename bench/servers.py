@@ -1,10 +1,11 @@
-"""The servers that benches load, as programs: `python -m bench.servers echo|null|device`."""
+"""The servers that benches load, as programs: `python -m bench.servers echo|null|device|single`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,13 +145,18 @@ def _accelerator(scheduler: Scheduler, deliver: Deliver) -> Device:
     return PooledDevice("accelerator", scheduler, deliver, lanes=1, workers=2)
 
 
-async def _device() -> None:
-    """The fake engine on a device that takes its time: batches of 4 in 25 ms, so 160 frames/s at most, far below
-    what two cores receive."""
-    config = ServerConfig(listen="127.0.0.1:0", models=(Path("fake.onnx"),), max_batch=4)
-    loader = fake_loader(DeviceTime(batch_s=0.005, frame_s=0.005))
+async def _device(max_batch: int) -> None:
+    """The fake engine on a device that takes its time: batches of 4 in 25 ms, or single frames in 6 ms, so some 160
+    frames/s at most, far below what two cores receive."""
+    config = ServerConfig(listen="127.0.0.1:0", models=(Path("fake.onnx"),), max_batch=max_batch)
+    time = DeviceTime(batch_s=0.005, frame_s=0.005) if max_batch > 1 else DeviceTime(0.006, 0.0)
+    loader = fake_loader(time)
     await serve(config, asyncio.Event(), _ready, loader=loader, device_maker=_accelerator)
 
 
 if __name__ == "__main__":
-    asyncio.run({"echo": _echo, "null": _null, "device": _device}[sys.argv[1]]())
+    asyncio.run(
+        {"echo": _echo, "null": _null, "device": partial(_device, 4), "single": partial(_device, 1)}[
+            sys.argv[1]
+        ]()
+    )
