@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -154,9 +154,12 @@ async def _device(max_batch: int) -> None:
     await serve(config, asyncio.Event(), _ready, loader=loader, device_maker=_accelerator)
 
 
+_PROGRAMS: dict[str, Callable[[], Coroutine[None, None, None]]] = {
+    "echo": _echo,
+    "null": _null,
+    "device": partial(_device, 4),
+    "single": partial(_device, 1),
+}
+
 if __name__ == "__main__":
-    asyncio.run(
-        {"echo": _echo, "null": _null, "device": partial(_device, 4), "single": partial(_device, 1)}[
-            sys.argv[1]
-        ]()
-    )
+    asyncio.run(_PROGRAMS[sys.argv[1]]())

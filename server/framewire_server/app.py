@@ -39,7 +39,7 @@ from framewire_server.weights import Weights
 _TRANSPORT_MARGIN = 1.25
 _JOIN_S = 2.0
 _LOOKAHEAD_BYTES = 256 << 10
-_OTHER_CALLS = 1024  # beside streams: single pictures, health, models
+_OTHER_CALLS = 1024  # of one connection, beside streams: single pictures, health, models
 _GRACE_S = 0.5  # for what the transport still has to write; all calls have ended
 _SERVICES = tuple(
     file.services_by_name[name].full_name
@@ -117,9 +117,7 @@ class Server:
         self._device.on_trouble = self._tell_trouble
         if config.admin:
             self.service.administration = self._lifecycle
-        self._grpc = grpc.aio.server(
-            options=_channel_options(config), maximum_concurrent_rpcs=config.max_streams + _OTHER_CALLS
-        )
+        self._grpc = grpc.aio.server(options=_channel_options(config))
         self.address = ""
 
     async def start(self, stop: asyncio.Event) -> None:
