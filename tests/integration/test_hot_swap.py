@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -362,3 +363,36 @@ async def test_without_watching_nothing_changes(tmp_path: Path) -> None:
         assert await listed(server.address) == [("street", "a")]
         answers = await talk(server.address, [config(), raw(1)])
         assert answers[1].result.model_version == "a"
+
+
+async def test_a_stream_that_asks_for_a_version_gets_no_more_turns_than_the_others(tmp_path: Path) -> None:
+    write(tmp_path / "street.onnx", "a")
+    begun, permits = threading.Semaphore(0), threading.Semaphore(0)
+
+    def batch(count: int) -> None:
+        begun.release()
+        assert permits.acquire(timeout=30)
+
+    latest = pb.OverloadPolicy(latest=pb.LatestPolicy(capacity=4))
+    settings = {"loader": versioned_loader(before=batch), "lanes": 1, "max_batch": 1}
+    async with watched(tmp_path, **settings) as server, stub(server.address) as service:
+        try:
+            calls = [
+                (await opened(service, model=model, overload=latest))[0]
+                for model in ("street", "street", "street@a")
+            ]
+            await calls[0].write(raw(1))  # keeps the lane busy until the others wait
+            assert await asyncio.to_thread(begun.acquire, timeout=10)
+            for call in calls:
+                for frame_id in range(2, 7):
+                    await call.write(raw(frame_id))
+            for call in calls:
+                superseded = (await call.read()).result
+                assert (superseded.frame_id, superseded.WhichOneof("outcome")) == (2, "dropped"), "four wait"
+            permits.release(1 + 6)
+            for call, answers in zip(calls, (3, 2, 2), strict=True):
+                for _ in range(answers):
+                    response = await asyncio.wait_for(call.read(), 10)
+                    assert response.result.HasField("detections")
+        finally:
+            permits.release(100)

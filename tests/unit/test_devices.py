@@ -180,7 +180,9 @@ class Bench:
     def mailbox(self, model: str = MODEL, capacity: int = 1000) -> Mailbox:
         """The mailbox of all words for a model."""
         if model not in self._mailboxes:
-            self._mailboxes[model] = self.scheduler.open_mailbox(model, "a", capacity, WhenFull.DROP_OLDEST)
+            self._mailboxes[model] = self.scheduler.open_mailbox(
+                model, model, "a", capacity, WhenFull.DROP_OLDEST
+            )
         return self._mailboxes[model]
 
     def put(self, item: str | Slow, mailbox: Mailbox) -> Frame | None:
@@ -599,7 +601,7 @@ def test_between_many_senders_and_many_threads_nothing_is_lost_doubled_or_mixed_
 
     def send(sender: int) -> None:
         model = str(networks[sender % 3].name)
-        mailbox = at.scheduler.open_mailbox(model, f"identity {sender % 2}", 40, WhenFull.DROP_NEWEST)
+        mailbox = at.scheduler.open_mailbox(model, model, f"identity {sender % 2}", 40, WhenFull.DROP_NEWEST)
         for word in words[sender]:
             at.put(word, mailbox)
 

@@ -192,7 +192,7 @@ class Camera:
 
     def __init__(self, at: Bench, identity: str, frames: int) -> None:
         self.stream = Stream(
-            at.scheduler, ByteBudget(1 << 20), MODEL, identity, Wait(), 8, changed=lambda: None
+            at.scheduler, ByteBudget(1 << 20), MODEL, MODEL, identity, Wait(), 8, changed=lambda: None
         )
         self.answers: list[tuple[int, object]] = []
         self._left = frames

@@ -57,7 +57,7 @@ def test_a_batch_wait_that_ends_between_two_looks_at_the_clock_still_ends() -> N
     device = PooledDevice("ticking", scheduler, delivered.extend, lanes=1, workers=1)
     device.bind(network.name, network)
     device.start()
-    box = scheduler.open_mailbox(MODEL, "a", 8, WhenFull.DROP_OLDEST)
+    box = scheduler.open_mailbox(MODEL, MODEL, "a", 8, WhenFull.DROP_OLDEST)
     scheduler.put(box, frame(Owner(), 1))
     try:
         network.started.get(timeout=3)
@@ -109,7 +109,7 @@ def test_the_end_of_the_server_fails_no_frame_that_a_lane_has_taken(caplog: pyte
     network = Strict(max_batch=2, gated=False)
     first = Slow("first")
     with bench("inline", network) as at:
-        stream = Stream(at.scheduler, ByteBudget(100), MODEL, "a", Wait(), 4, lambda: None)
+        stream = Stream(at.scheduler, ByteBudget(100), MODEL, MODEL, "a", Wait(), 4, lambda: None)
         # both frames wait before the lane may take them: it is held by another one
         holder = Slow("holder")
         at.send(holder)

@@ -39,6 +39,7 @@ class Desk:
         self.submitted += 1
         return self.pictures.submit(
             model,
+            model,
             identity,
             b"content",
             None,
@@ -119,7 +120,7 @@ def test_a_picture_that_was_taken_makes_room_for_another() -> None:
 def test_all_pictures_of_an_identity_are_one_among_its_streams() -> None:
     core = Core()
     desk = Desk(core, capacity=20)
-    stream = Stream(core.scheduler, core.budget, MODEL, "a", Latest(20), 20, lambda: None)
+    stream = Stream(core.scheduler, core.budget, MODEL, MODEL, "a", Latest(20), 20, lambda: None)
     for n in range(20):
         desk.submit(tag="picture")
         stream.accept(n, b"", None, size_bytes=1, read_at=100.0, expires_at=None, tag="stream")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Set
 
 import pytest
 from hypothesis import given
@@ -21,11 +21,12 @@ from tests.unit.frames import MODEL, Clock, Core, Owner, frame
 class Sender:
     """Somebody who always has a frame waiting: when one is taken, the next one comes."""
 
-    def __init__(self, core: Core, identity: str, model: str = MODEL) -> None:
+    def __init__(self, core: Core, identity: str, model: str = MODEL, key: str = "") -> None:
         self.identity = identity
         self.model = model
+        self.key = key or model
         self._core = core
-        self._mailbox = mailbox(core, identity, model)
+        self._mailbox = mailbox(core, identity, model, key)
         self._sent = 0
         self.send()
 
@@ -34,8 +35,8 @@ class Sender:
         self._core.scheduler.put(self._mailbox, frame(Owner(), self._sent, tag=self))
 
 
-def mailbox(core: Core, identity: str, model: str = MODEL) -> Mailbox:
-    return core.scheduler.open_mailbox(model, identity, 8, WhenFull.DROP_OLDEST)
+def mailbox(core: Core, identity: str, model: str = MODEL, key: str = "") -> Mailbox:
+    return core.scheduler.open_mailbox(model, key or model, identity, 8, WhenFull.DROP_OLDEST)
 
 
 def turns(core: Core, takes: int, *models: str) -> list[Sender]:
@@ -151,13 +152,54 @@ def test_only_frames_of_wanted_models_are_taken() -> None:
     assert core.take("three") is None
 
 
-def test_a_lane_may_ask_for_one_model_out_of_its_turn() -> None:
+# Versions of a model that somebody asks for have keys of their own.
+
+KEYS = (MODEL, f"{MODEL}@v1", f"{MODEL}@v2")
+streams_of = st.lists(st.sampled_from(KEYS), min_size=1, max_size=6)
+
+
+@given(st.lists(streams_of, min_size=1, max_size=5), st.integers(1, 200))
+def test_who_asks_for_a_version_gets_no_more_turns_of_the_model(keys: list[list[str]], takes: int) -> None:
     core = Core()
-    put_all(core, mailbox(core, "a", "one"), [frame(Owner(), n) for n in range(3)])
+    senders = [Sender(core, f"{n}", MODEL, key) for n, of_one in enumerate(keys) for key in of_one]
+    Sender(core, "other", "other model")
+    got = Counter(turns(core, takes))
+    others = sum(got.values()) - sum(got[sender] for sender in senders)
+    assert even([others, takes - others]), "models take turns, however many keys they have"
+    identities = {
+        f"{n}": [sender for sender in senders if sender.identity == f"{n}"] for n in range(len(keys))
+    }
+    assert even(sum(got[sender] for sender in of_one) for of_one in identities.values())
+    for of_one in identities.values():
+        assert even(got[sender] for sender in of_one)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(KEYS)), min_size=1, max_size=9),
+    st.integers(0, 60),
+    st.integers(1, 100),
+)
+def test_keys_that_nobody_wants_hold_nobody_up_and_save_up_no_turns(
+    streams: list[tuple[str, str]], passed_over: int, takes: int
+) -> None:
+    core = Core()
+    always = Sender(core, "always", MODEL, MODEL)
+    senders = [Sender(core, identity, MODEL, key) for identity, key in streams]
+    wanted = {always.identity} | {sender.identity for sender in senders if sender.key == MODEL}
+    got = Counter(sender.identity for sender in turns(core, passed_over, MODEL))
+    assert got.keys() <= wanted and even(got[identity] for identity in wanted)
+    shares = Counter(sender.identity for sender in turns(core, takes))
+    counts = [shares[identity] for identity in {always.identity, *(sender.identity for sender in senders)}]
+    assert max(counts) - min(counts) <= 2, "a turn at either end of what was looked at"
+
+
+def test_a_taken_frame_comes_with_the_key_it_waits_under() -> None:
+    core = Core()
+    for key in KEYS:
+        Sender(core, "a", MODEL, key)
     with core.scheduler.lock:
-        taken = [core.scheduler.take_of("one") for _ in range(4)]
-        assert core.scheduler.take_of("never heard of") is None
-    assert [each and each.frame_id for each in taken] == [0, 1, 2, None]
+        taken = [core.scheduler.take(lambda key: key != MODEL) for _ in range(3)]
+    assert [each and each[0] for each in taken] == [*KEYS[1:], None]
 
 
 # Weights.
@@ -244,7 +286,10 @@ class Worker:
     def __len__(self) -> int:
         return 1
 
-    def take(self) -> Frame | None:
+    def has(self, wanted: Set[Hashable]) -> bool:
+        return True
+
+    def take(self, wanted: Set[Hashable]) -> Frame | None:
         self._served.append(self)
         return None
 
@@ -268,19 +313,21 @@ def test_whoever_joins_or_leaves_the_earliest_turn_is_next(data: st.DataObject) 
         assert len(weighted_turns) == len(inside)
         for _ in range(takes if inside else 0):
             earliest = min(each.next_turn for each in inside)
-            weighted_turns.take()
+            weighted_turns.take(set())
             assert served[-1] in inside
             assert served[-1].next_turn == earliest + served[-1].cost
 
 
-def test_models_that_nobody_uses_leave_the_turns() -> None:
+def test_models_and_versions_that_nobody_uses_leave_the_turns() -> None:
     core, seen = Core(), []
     for version in range(3):
-        core.scheduler.close_mailbox(mailbox(core, "a", f"model@{version}"))
-    mailbox(core, "a", "model")
+        core.scheduler.close_mailbox(mailbox(core, "a", f"other {version}"))
+    mailbox(core, "a", MODEL)
+    for version in range(3):
+        core.scheduler.close_mailbox(mailbox(core, "a", MODEL, f"{MODEL}@{version}"))
     with core.scheduler.lock:
         core.scheduler.take(lambda model: bool(seen.append(model)))  # type: ignore[func-returns-value]
-    assert seen == ["model"]
+    assert seen == [MODEL]
 
 
 # What is handed out, and what is not.
@@ -358,7 +405,7 @@ def test_every_frame_put_is_taken_once_or_goes_with_its_mailbox(steps: list[tupl
 @pytest.mark.parametrize(("when_full", "gone"), [(WhenFull.DROP_OLDEST, 0), (WhenFull.DROP_NEWEST, 3)])
 def test_a_full_mailbox_gives_up_its_oldest_or_its_newest_frame(when_full: WhenFull, gone: int) -> None:
     core = Core()
-    box = core.scheduler.open_mailbox(MODEL, "a", 3, when_full)
+    box = core.scheduler.open_mailbox(MODEL, MODEL, "a", 3, when_full)
     surplus = [core.scheduler.put(box, frame(Owner(), n)) for n in range(4)]
     assert [each and each.frame_id for each in surplus] == [None, None, None, gone]
     assert taken_ids(core) == [n for n in range(4) if n != gone]
@@ -383,7 +430,7 @@ def test_waiting_threads_are_woken_by_a_frame_and_by_the_end() -> None:
     seen = scheduler.condition(each_frame=False)
     thread = threading.Thread(target=lane)
     thread.start()
-    box = scheduler.open_mailbox(MODEL, "a", 8, WhenFull.DROP_OLDEST)
+    box = scheduler.open_mailbox(MODEL, MODEL, "a", 8, WhenFull.DROP_OLDEST)
     for n in range(3):
         scheduler.put(box, frame(Owner(), n))
     with scheduler.lock:

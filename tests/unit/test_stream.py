@@ -23,7 +23,9 @@ class Sender:
         self.changes = 0
         self.written: list[tuple[int, Outcome]] = []
         self.accepted: list[int] = []
-        self.stream = Stream(core.scheduler, core.budget, MODEL, identity, policy, window, self._changed)
+        self.stream = Stream(
+            core.scheduler, core.budget, MODEL, MODEL, identity, policy, window, self._changed
+        )
         self._core = core
         self._size_bytes = size_bytes
 

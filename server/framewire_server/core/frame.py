@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol, TypeAlias
 
 from framewire_server.core.outcomes import Outcome
@@ -19,7 +19,7 @@ class Owner(Protocol):
 class Frame:
     """One picture to answer. `item` and `options` are opaque here: only the pipeline looks inside."""
 
-    __slots__ = ("cancelled", "expires_at", "frame_id", "item", "options", "outcome", "owner", "read_at",
+    __slots__ = ("cancelled", "expires_at", "frame_id", "item", "key", "options", "outcome", "owner", "read_at",
                  "size_bytes", "tag", "taken_at")  # fmt: skip
 
     def __init__(
@@ -37,6 +37,8 @@ class Frame:
         self.owner = owner
         self.frame_id = frame_id
         self.item = item
+        self.key: Hashable = None
+        """Which key of the scheduler it waits under; whoever puts it into a mailbox sets it."""
         self.options = options
         self.size_bytes = size_bytes
         self.read_at = read_at

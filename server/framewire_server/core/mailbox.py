@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Set
 
 from framewire_server.core.frame import Frame
 
@@ -21,10 +21,15 @@ class WhenFull(enum.Enum):
 class Mailbox:
     """Frames of one sender, oldest first, at most `capacity`. Guarded by the scheduler's lock."""
 
-    __slots__ = ("_frames", "capacity", "identity", "model", "when_full")
+    __slots__ = ("_frames", "capacity", "identity", "key", "model", "when_full")
 
-    def __init__(self, model: Hashable, identity: str, capacity: int, when_full: WhenFull) -> None:
+    def __init__(
+        self, model: Hashable, key: Hashable, identity: str, capacity: int, when_full: WhenFull
+    ) -> None:
         self.model = model
+        """Whose turns it takes part in."""
+        self.key = key
+        """Which pipeline answers its frames: one that follows the model, or one of its versions."""
         self.identity = identity
         self.capacity = capacity
         self.when_full = when_full
@@ -35,6 +40,7 @@ class Mailbox:
 
     def put(self, frame: Frame) -> Frame | None:
         """Adds a frame; returns the one that has to go, which may be `frame` itself."""
+        frame.key = self.key
         if len(self._frames) < self.capacity:
             self._frames.append(frame)
             return None
@@ -43,9 +49,13 @@ class Mailbox:
         self._frames.append(frame)
         return self._frames.popleft()
 
-    def take(self) -> Frame | None:
-        """Removes and returns the oldest frame."""
-        return self._frames.popleft() if self._frames else None
+    def has(self, wanted: Set[Hashable]) -> bool:
+        """Whether it has a frame of a key that is wanted."""
+        return self.key in wanted and bool(self._frames)
+
+    def take(self, wanted: Set[Hashable]) -> Frame | None:
+        """Removes and returns the oldest frame if its key is wanted."""
+        return self._frames.popleft() if self.has(wanted) else None
 
     def discard(self, frame: Frame) -> bool:
         """Forgets one frame; returns whether it was there."""

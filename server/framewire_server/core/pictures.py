@@ -22,7 +22,7 @@ class Pictures:
     """Answers pictures that belong to no stream. Belongs to the event loop."""
 
     def __init__(self, scheduler: Scheduler, budget: ByteBudget, capacity: int) -> None:
-        """`capacity` is how many pictures of one identity may wait at one model."""
+        """`capacity` is how many pictures of one identity may wait at one version of a model."""
         self._scheduler = scheduler
         self._budget = budget
         self._capacity = capacity
@@ -31,6 +31,7 @@ class Pictures:
     def submit(
         self,
         model: Hashable,
+        key: Hashable,
         identity: str,
         item: object,
         options: object,
@@ -44,10 +45,10 @@ class Pictures:
     ) -> Callable[[], None]:
         """Lets a picture wait for its turn and calls `done` once with its outcome. Returns what cancels it,
         which does nothing after the outcome."""
-        place = self._places.get((model, identity))
+        place = self._places.get((key, identity))
         if place is None:
-            mailbox = self._scheduler.open_mailbox(model, identity, self._capacity, WhenFull.DROP_NEWEST)
-            place = self._places[model, identity] = _Place(mailbox)
+            mailbox = self._scheduler.open_mailbox(model, key, identity, self._capacity, WhenFull.DROP_NEWEST)
+            place = self._places[key, identity] = _Place(mailbox)
         owner = _Picture(self, place, done)
         frame = Frame(
             owner,
@@ -77,7 +78,7 @@ class Pictures:
         place.unresolved -= 1
         if not place.unresolved:
             self._scheduler.close_mailbox(place.mailbox)
-            del self._places[place.mailbox.model, place.mailbox.identity]
+            del self._places[place.mailbox.key, place.mailbox.identity]
 
 
 class _Picture:

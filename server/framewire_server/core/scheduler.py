@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Hashable
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Set
 
 from framewire_server.core.frame import Deliver, Frame
 from framewire_server.core.mailbox import Mailbox, WhenFull
@@ -34,6 +34,8 @@ class _Model(WeightedTurns[_Identity]):
     def __init__(self) -> None:
         super().__init__()
         self.identities: dict[str, _Identity] = {}
+        self.keys: Counter[Hashable] = Counter()
+        """How many open mailboxes have each key."""
 
 
 class Scheduler:
@@ -77,13 +79,17 @@ class Scheduler:
             self._notified.append(condition)
         return condition
 
-    def open_mailbox(self, model: Hashable, identity: str, capacity: int, when_full: WhenFull) -> Mailbox:
-        """Makes a mailbox that takes part in the turns until `close_mailbox`."""
-        mailbox = Mailbox(model, identity, capacity, when_full)
+    def open_mailbox(
+        self, model: Hashable, key: Hashable, identity: str, capacity: int, when_full: WhenFull
+    ) -> Mailbox:
+        """Makes a mailbox that takes part in the turns of `model` until `close_mailbox`. Devices answer its frames
+        by `key`: a model may have several, one for each version that somebody asks for, and they share its turns."""
+        mailbox = Mailbox(model, key, identity, capacity, when_full)
         with self.lock:
             if model not in self._models:
                 self._models[model] = _Model()
                 self._order.append(model)
+            self._models[model].keys[key] += 1
             identities = self._models[model].identities
             if identity not in identities:
                 identities[identity] = _Identity(self._weight(identity))
@@ -95,12 +101,15 @@ class Scheduler:
         with self.lock:
             mailbox.clear()
             self._leave(mailbox)
-            identities = self._models[mailbox.model].identities
+            model = self._models[mailbox.model]
+            model.keys[mailbox.key] -= 1
+            model.keys += Counter()  # versions come and go
+            identities = model.identities
             identities[mailbox.identity].open_mailboxes -= 1
             if not identities[mailbox.identity].open_mailboxes:
                 del identities[mailbox.identity]
             if not identities:
-                del self._models[mailbox.model]  # versions come and go
+                del self._models[mailbox.model]
                 self._order.remove(mailbox.model)
 
     def discard(self, mailbox: Mailbox, frame: Frame) -> None:
@@ -126,18 +135,19 @@ class Scheduler:
         return surplus
 
     def take(self, wanted: Callable[[Hashable], bool]) -> tuple[Hashable, Frame] | None:
-        """Takes the next frame of a model that is `wanted`, without blocking. Call with the lock held."""
-        for model in self._order:
-            if wanted(model) and (frame := self.take_of(model)):
-                self._order.remove(model)  # its turn is over; those that were passed over keep theirs
-                self._order.append(model)
-                return model, frame
+        """Takes the next frame whose key is `wanted`, without blocking. Returns the key as well. Call with the lock
+        held."""
+        for name in self._order:
+            model = self._models[name]
+            keys = {key for key in model.keys if wanted(key)}
+            if keys and (frame := self._take_of(model, keys)):
+                self._order.remove(name)  # its turn is over; those that were passed over keep theirs
+                self._order.append(name)
+                return frame.key, frame
         return None
 
-    def take_of(self, model: Hashable) -> Frame | None:
-        """Takes the next frame of one model, without blocking. Call with the lock held."""
-        turns = self._models.get(model)
-        while turns and (frame := turns.take()):
+    def _take_of(self, model: _Model, keys: Set[Hashable]) -> Frame | None:
+        while frame := model.take(keys):
             now = self.clock()
             if frame.cancelled:
                 continue

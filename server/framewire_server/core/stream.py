@@ -37,12 +37,14 @@ class Stream:
         scheduler: Scheduler,
         budget: ByteBudget,
         model: Hashable,
+        key: Hashable,
         identity: str,
         policy: Latest | Wait,
         window: int,
         changed: Callable[[], None],
     ) -> None:
-        """`changed` is called whenever there is something to write or room to read."""
+        """`model` is whose turns it takes part in, and `key` what devices answer its frames by. `changed` is called
+        whenever there is something to write or room to read."""
         self.policy = policy
         self.window = window
         self.outbox: deque[tuple[Frame, Outcome]] = deque()
@@ -55,6 +57,7 @@ class Stream:
         lossless = isinstance(policy, Wait)
         self._mailbox = scheduler.open_mailbox(
             model,
+            key,
             identity,
             window if isinstance(policy, Wait) else policy.capacity,
             WhenFull.DROP_NEWEST if lossless else WhenFull.DROP_OLDEST,

@@ -18,6 +18,7 @@ from framewire_server.edge.session import Session
 from framewire_server.edge.status import ServicerContext, abort
 from framewire_server.errors import FrameFailure
 from framewire_server.models.options import EffectiveOptions
+from framewire_server.models.repository import Use
 
 T = TypeVar("T")
 
@@ -55,7 +56,7 @@ class DetectionHandlers:
         try:
             options = messages.options(request.options, use.spec)
             frame, outcome = await self._outcome(
-                request.frame, identity(context), use.key, options, read_at, call
+                request.frame, identity(context), use, options, read_at, call
             )
             model = use.spec.name
         finally:
@@ -68,14 +69,14 @@ class DetectionHandlers:
         self,
         frame: pb.Frame,
         who: str,
-        key: str,
+        use: Use,
         options: EffectiveOptions,
         read_at: float,
         call: _SingleImage,
     ) -> tuple[Frame, Outcome]:
         self._service.enter(call)
         try:
-            cancel = self._submit(frame, who, key, options, read_at, call)
+            cancel = self._submit(frame, who, use, options, read_at, call)
             try:
                 return await call.outcome
             finally:
@@ -87,7 +88,7 @@ class DetectionHandlers:
         self,
         frame: pb.Frame,
         who: str,
-        key: str,
+        use: Use,
         options: EffectiveOptions,
         read_at: float,
         call: _SingleImage,
@@ -101,7 +102,8 @@ class DetectionHandlers:
             call.resolve(refused, Failed(failure.reason, str(failure)))
             return lambda: None
         return self._service.pictures.submit(
-            key,
+            use.entry.name,
+            use.key,
             who,
             item,
             options,

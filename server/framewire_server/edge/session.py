@@ -152,8 +152,9 @@ class Session:
         window = service.config.window
         policy = messages.policy(config.overload, window)
         who = identity(self._context)
+        use, wake = self._use, self._wake
         self._stream = Stream(
-            service.scheduler, service.budget, self._use.key, who, policy, window, self._wake
+            service.scheduler, service.budget, use.entry.name, use.key, who, policy, window, wake
         )
         self._flow = Flow(window, max(spec.input_width, spec.input_height), service.load, time.monotonic())
         log.info("stream %r of %s opened on model %s", config.stream_name, who, spec.name)

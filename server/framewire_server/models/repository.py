@@ -75,7 +75,8 @@ class Use:
 
     @property
     def key(self) -> str:
-        """The scheduler's key: `name@version` for a call that asked for a version, else `name`."""
+        """What devices answer its frames by: `name@version` for a call that asked for a version, else `name`. Turns
+        go by the name alone, so that asking for a version gains nobody any."""
         return self.entry.key if self.pinned else self.entry.name
 
     @property
