@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framewire_server.core.frame import Frame
+from framewire_server.core.identities import MOST_REMEMBERED, Identities
 from framewire_server.core.mailbox import Mailbox, WhenFull
 from framewire_server.core.outcomes import Dropped, DropReason, Timings
 from framewire_server.core.scheduler import Scheduler
-from framewire_server.core.turns import WeightedTurns
+from framewire_server.core.turns import WeightedTurns, cost_of
 from tests.unit.frames import MODEL, Clock, Core, Owner, frame
 
 
@@ -273,6 +274,56 @@ def test_a_weight_is_asked_for_once_for_each_identity_of_a_model() -> None:
         core.scheduler.close_mailbox(box)
     mailbox(core, "a", "one")
     assert asked == ["a", "a", "a"]
+
+
+@given(st.sampled_from([0.05, 0.1, 0.25]), st.integers(1, 3))
+def test_weights_hold_for_who_opens_a_mailbox_anew_for_every_frame(weight: float, pause: int) -> None:
+    core = weighted({"light": weight})
+    staying = Sender(core, "staying")
+    got: Counter[str] = Counter()
+    while got["light"] < 10:
+        for sender in turns(core, pause):  # until the answer has come and the next one is there
+            got[sender.identity] += 1
+        box = mailbox(core, "light")
+        put_all(core, box, [frame(Owner(), 1)])
+        while (taken := core.take()) is not None and taken.tag is staying:
+            got[staying.identity] += 1
+            staying.send()
+        got["light"] += 1
+        core.scheduler.close_mailbox(box)
+    assert abs(got["staying"] * weight - 9) <= weight * (1 + pause) + 1e-3
+
+
+def one_turn(identities: Identities, name: str) -> None:
+    """Somebody comes with one frame, and goes after it."""
+    identities.enter(name)
+    box = Mailbox(MODEL, MODEL, name, 1, WhenFull.DROP_OLDEST)
+    box.put(frame(Owner(), 1))
+    identities[name].join(box)
+    identities.join(identities[name])
+    assert identities.take({MODEL}) is not None
+    identities.exit(name)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=60))
+def test_who_has_gone_is_remembered_until_its_next_turn_has_come(steps: list[tuple[str, bool]]) -> None:
+    identities = Identities({name: 0.1 * n for n, name in enumerate("abcdefgh", 1)}.__getitem__)
+    next_turns: dict[str, int] = {}
+    for name, served in steps:
+        if served:
+            one_turn(identities, name)
+            next_turns[name] = identities.now + cost_of(0.1 * ("abcdefgh".index(name) + 1))
+        else:  # a visit without a frame
+            identities.enter(name)
+            identities.exit(name)
+        assert identities.known == sum(turn > identities.now for turn in next_turns.values())
+
+
+def test_many_who_come_once_while_no_turns_pass_do_not_pile_up() -> None:
+    identities = Identities(lambda name: 0.001)
+    for n in range(MOST_REMEMBERED + 100):
+        one_turn(identities, f"{n}")
+    assert identities.known == MOST_REMEMBERED
 
 
 class Worker:

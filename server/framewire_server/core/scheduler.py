@@ -13,29 +13,18 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Set
 
 from framewire_server.core.frame import Deliver, Frame
+from framewire_server.core.identities import Identities
 from framewire_server.core.mailbox import Mailbox, WhenFull
 from framewire_server.core.outcomes import Dropped, DropReason, Timings
-from framewire_server.core.turns import Turns, WeightedTurns, cost_of
 
 
-class _Identity(Turns[Mailbox]):
-    """The mailboxes of one identity at one model."""
+class _Model:
+    """Who uses one model, and by which keys."""
 
-    def __init__(self, weight: float) -> None:
-        super().__init__()
-        self.cost = cost_of(weight)
-        self.next_turn = 0
-        self.open_mailboxes = 0
-
-
-class _Model(WeightedTurns[_Identity]):
-    """The identities that use one model."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.identities: dict[str, _Identity] = {}
-        self.keys: Counter[Hashable] = Counter()
-        """How many open mailboxes have each key."""
+    def __init__(self, weight: Callable[[str], float]) -> None:
+        self.identities = Identities(weight)
+        self.mailboxes_by_key: Counter[Hashable] = Counter()
+        """How many open mailboxes each key has."""
 
 
 class Scheduler:
@@ -52,7 +41,7 @@ class Scheduler:
         weight: Callable[[str], float] = lambda identity: 1.0,
     ) -> None:
         """`weight` says how many frames an identity gets for each one of an identity of weight 1; it is asked
-        when an identity comes to a model, and must not block."""
+        when an identity comes to a model that does not remember it, and must not block."""
         self.lock = threading.Lock()
         """Guards the scheduler, its mailboxes, and the rows of devices, so that taking a frame and
         claiming room for it are one step."""
@@ -87,13 +76,10 @@ class Scheduler:
         mailbox = Mailbox(model, key, identity, capacity, when_full)
         with self.lock:
             if model not in self._models:
-                self._models[model] = _Model()
+                self._models[model] = _Model(self._weight)
                 self._order.append(model)
-            self._models[model].keys[key] += 1
-            identities = self._models[model].identities
-            if identity not in identities:
-                identities[identity] = _Identity(self._weight(identity))
-            identities[identity].open_mailboxes += 1
+            self._models[model].mailboxes_by_key[key] += 1
+            self._models[model].identities.enter(identity)
         return mailbox
 
     def close_mailbox(self, mailbox: Mailbox) -> None:
@@ -102,13 +88,11 @@ class Scheduler:
             mailbox.clear()
             self._leave(mailbox)
             model = self._models[mailbox.model]
-            model.keys[mailbox.key] -= 1
-            model.keys += Counter()  # versions come and go
-            identities = model.identities
-            identities[mailbox.identity].open_mailboxes -= 1
-            if not identities[mailbox.identity].open_mailboxes:
-                del identities[mailbox.identity]
-            if not identities:
+            model.identities.exit(mailbox.identity)
+            model.mailboxes_by_key[mailbox.key] -= 1
+            if not model.mailboxes_by_key[mailbox.key]:
+                del model.mailboxes_by_key[mailbox.key]  # versions come and go
+            if not model.mailboxes_by_key:
                 del self._models[mailbox.model]
                 self._order.remove(mailbox.model)
 
@@ -124,11 +108,11 @@ class Scheduler:
             had_work = len(mailbox) > 0
             surplus = mailbox.put(frame)
             if not had_work and len(mailbox):
-                model = self._models[mailbox.model]
-                identity = model.identities[mailbox.identity]
+                identities = self._models[mailbox.model].identities
+                identity = identities[mailbox.identity]
                 identity.join(mailbox)
                 if len(identity) == 1:
-                    model.join(identity)
+                    identities.join(identity)
             if surplus is None:
                 for condition in self._notified:
                     condition.notify()
@@ -139,15 +123,15 @@ class Scheduler:
         held."""
         for name in self._order:
             model = self._models[name]
-            keys = {key for key in model.keys if wanted(key)}
-            if keys and (frame := self._take_of(model, keys)):
+            keys = {key for key in model.mailboxes_by_key if wanted(key)}
+            if keys and (frame := self._take_of(model.identities, keys)):
                 self._order.remove(name)  # its turn is over; those that were passed over keep theirs
                 self._order.append(name)
                 return frame.key, frame
         return None
 
-    def _take_of(self, model: _Model, keys: Set[Hashable]) -> Frame | None:
-        while frame := model.take(keys):
+    def _take_of(self, identities: Identities, keys: Set[Hashable]) -> Frame | None:
+        while frame := identities.take(keys):
             now = self.clock()
             if frame.cancelled:
                 continue
@@ -168,8 +152,8 @@ class Scheduler:
 
     def _leave(self, mailbox: Mailbox) -> None:
         """Takes an empty mailbox out of the turns."""
-        model = self._models[mailbox.model]
-        identity = model.identities[mailbox.identity]
+        identities = self._models[mailbox.model].identities
+        identity = identities[mailbox.identity]
         identity.leave(mailbox)
         if not len(identity):
-            model.leave(identity)
+            identities.leave(identity)
