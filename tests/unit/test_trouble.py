@@ -392,6 +392,77 @@ def test_rows_of_a_hung_batch_are_replaced_and_never_used_again() -> None:
         assert network.rows_gone.empty()
 
 
+def gather_with_a_slow_resize(at: Bench, network: Network, slow: Slow, quick: str) -> None:
+    """Fills a batch of two, of which one is still being resized."""
+    at.send(slow)
+    assert slow.begun.wait(PATIENCE_S)
+    at.send(quick)
+    gathered(network, "pooled", 1)
+
+
+def test_a_resize_that_hangs_costs_its_batch_and_neither_the_lane_nor_the_rows_of_others() -> None:
+    clock, network, newer = Clock(), Network(max_batch=2), Network(gated=False, spec="v2")
+    slow = Slow("slow", to_resize=True)
+    with bench("pooled", network, workers=3, batch_timeout_s=TIMEOUT_S, clock=clock) as at:
+        at.send("first")
+        assert start(network) == ["first"]
+        gathered(network, "pooled", 1)
+        gather_with_a_slow_resize(at, network, slow, "quick")
+        network.let()
+        assert list(at.outcomes(1)) == ["first"]
+        at.send("next")
+        gathered(network, "pooled", 1)  # in another batch: a lane waits with the full one
+        clock.now += TIMEOUT_S
+        at.device.give_up_overdue()
+        lost = at.outcomes(2)
+        assert {word: why_failed(lost[word]) for word in ("slow", "quick")} == dict.fromkeys(
+            ("slow", "quick"), "the model did not finish within 30 s"
+        )
+        assert start(network) == ["next"]
+        network.let()
+        assert found(at.outcomes(1)["next"]) == ("next", 1)
+        at.device.bind(MODEL, newer)
+        at.send("to the new one")
+        assert found(at.outcomes(1)["to the new one"]) == ("to the new one", 1)
+        assert network.closed.empty(), "a thread is still in it"
+        slow.finish.set()
+        network.closed.get(timeout=PATIENCE_S)
+        assert at.delivered.empty() and network.rows_made == 3, (
+            "the late one is discarded; its rows were replaced"
+        )
+    assert newer.times_closed == 1
+
+
+def test_a_model_whose_resizes_hang_is_unhealthy_until_one_of_them_answers() -> None:
+    clock, network, other = Clock(), Network(max_batch=2), Network("other", gated=False)
+    slow = [Slow(f"slow {n}", to_resize=True) for n in range(2)]
+    with bench("pooled", network, other, lanes=2, workers=5, batch_timeout_s=TIMEOUT_S, clock=clock) as at:
+        for word in ("busy 0", "busy 1"):
+            at.send(word)
+            assert start(network) == [word]
+        gathered(network, "pooled", 2)
+        for n in range(2):
+            gather_with_a_slow_resize(at, network, slow[n], f"quick {n}")
+            network.let()
+            at.outcomes(1)
+        at.send("next")
+        gathered(network, "pooled", 1)
+        clock.now += TIMEOUT_S
+        at.device.give_up_overdue()
+        outcomes = at.outcomes(5)
+        assert all(failed(outcome) is ErrorReason.MODEL_FAILED for outcome in outcomes.values())
+        assert "its batches hang" in str(told(at))
+        at.send("x", model="other")
+        assert found(at.outcomes(1)["x"]) == ("x", 1)
+        slow[0].finish.set()
+        assert told(at) is None
+        at.send("again")
+        assert start(network) == ["again"]
+        network.let()
+        assert found(at.outcomes(1)["again"]) == ("again", 1)
+        slow[1].finish.set()
+
+
 def test_frames_that_were_prepared_for_a_model_that_is_taken_out_end_at_once() -> None:
     clock, network, slow = Clock(), Network(max_batch=2), Slow("slow")
     with bench("pooled", network, workers=2, clock=clock) as at:

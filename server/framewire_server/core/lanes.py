@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 from framewire_server.core.bindings import Bound
@@ -27,7 +27,7 @@ class Batch:
         self,
         lane: Lane,
         bound: Bound,
-        frames: Sequence[Frame],
+        frames: Collection[Frame],
         run: Callable[[Batch], Answer],
         lost: Callable[[], None] = lambda: None,
     ) -> None:

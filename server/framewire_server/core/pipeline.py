@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from framewire_server.core.frame import Frame
@@ -91,14 +91,14 @@ def failure(pipeline: Pipeline, frame: Frame, error: Exception) -> Failed:
 
 
 def batch_failed(
-    pipeline: Pipeline, frames: Sequence[Frame], error: Exception
+    pipeline: Pipeline, frames: Collection[Frame], error: Exception
 ) -> list[tuple[Frame, Outcome]]:
     """Tells what became of frames whose batch could not be run."""
     log.error("model %s failed on a batch of %d", pipeline.name, len(frames), exc_info=error)
     return [(frame, model_failed(frame, _FAILED)) for frame in frames]
 
 
-def refused(frames: Sequence[Frame]) -> list[tuple[Frame, Outcome]]:
+def refused(frames: Collection[Frame]) -> list[tuple[Frame, Outcome]]:
     """Ends frames of a pipeline that hangs, without trying."""
     return [(frame, model_failed(frame, _HANGS)) for frame in frames]
 

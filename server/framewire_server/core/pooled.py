@@ -168,15 +168,24 @@ class PooledDevice(Device):
             return
         filling, row = claimed
         pipeline = rows.bound.pipeline
-        placed = None
+        placed = failed = None
         try:
             placed = Placed(frame, row, pipeline.place(picture, filling.rows, row))
         except Exception as error:
-            self._deliver([(frame, failure(pipeline, frame, error))])
+            failed = failure(pipeline, frame, error)
         with self._scheduler.lock:
             filling.settle(row, placed)
             self._preparing.end(self._scheduler.clock())
             self._row_settled.notify_all()
+            lost = filling.lost
+            if lost:
+                if placed:  # it is the resize that did not answer, and now it has
+                    rows.bound.trouble.succeeded()
+                self._bindings.leave(rows.bound)
+        if lost:
+            self._tell(rows.bound)
+        elif failed:
+            self._deliver([(frame, failed)])
 
     def _claim(self, rows: Rows, frame: Frame) -> tuple[Filling, int] | None:
         """Waits for a row; None when there will be none, since the pipeline is out or the scheduler closed."""
@@ -189,7 +198,7 @@ class PooledDevice(Device):
                 self._preparing.end(scheduler.clock())
                 self._row_freed.wait()
                 self._preparing.begin(scheduler.clock())
-            row = filling.claim(scheduler.clock())
+            row = filling.claim(frame, scheduler.clock())
             rows.decoding -= 1
             if row:
                 self._bindings.leave(rows.bound)  # else the frame's use becomes that of the batch
@@ -210,11 +219,11 @@ class PooledDevice(Device):
             lane.forget_retired(self._bindings.retirements)
             filling = rows.seal()
             self._row_freed.notify_all()  # the next batch may be opened
-            while filling.resizing:
-                self._row_settled.wait()
-            frames = [placed.frame for placed in filling.placed if placed]
             run, lost = partial(self._run, rows, filling), partial(self._lost, rows, filling)
-            return self._begin(Batch(lane, rows.bound, frames, run, lost))
+            batch = self._begin(Batch(lane, rows.bound, filling.frames.values(), run, lost))
+            while filling.resizing and not batch.given_up:  # from here on the batch is watched
+                self._row_settled.wait()
+            return batch
 
     def _startable(self, now: float) -> Rows | None:
         """The rows of the pipeline whose batch starts next; pipelines take turns."""
@@ -227,6 +236,8 @@ class PooledDevice(Device):
         return None
 
     def _run(self, rows: Rows, filling: Filling, batch: Batch) -> Answer:
+        if batch.given_up:  # a resize hangs, and may still write into the rows
+            return [], None
         placed = [each for each in filling.placed if each]
         out = rows.bound.trouble.out
         if out or not placed:
@@ -243,6 +254,10 @@ class PooledDevice(Device):
                 self._offer(rows)
 
     def _lost(self, rows: Rows, filling: Filling) -> None:
+        filling.lost = True
+        for _ in range(filling.resizing):
+            self._bindings.enter(rows.bound)  # the batch ends, but a thread is still in the pipeline
+        self._row_settled.notify_all()
         if not filling.given_back:
             self._chores.put(partial(self._renew, rows, filling))
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from framewire_server.core.bindings import Bound
+from framewire_server.core.frame import Frame
 from framewire_server.core.pipeline import Placed
 
 
@@ -16,23 +17,32 @@ class Filling:
         self.rows = rows
         self.capacity = capacity
         self.placed: list[Placed | None] = []
+        self.frames: dict[int, Frame] = {}
+        """Frames by their rows, those that are being resized included."""
+        self.lost = False
+        """Its batch was given up: its frames have ended, and a resize that still ends is discarded."""
         self.resizing = 0
         self.opened_at = 0.0
         self.given_back = False
         """Its rows, or others in place of them, are free again."""
 
-    def claim(self, now: float) -> int:
-        """Claims the next row for a resize; its caller must call `settle`."""
+    def claim(self, frame: Frame, now: float) -> int:
+        """Claims the next row for a frame's resize; its caller must call `settle`."""
         if not self.placed:
             self.opened_at = now
+        row = len(self.placed)
         self.placed.append(None)
+        self.frames[row] = frame
         self.resizing += 1
-        return len(self.placed) - 1
+        return row
 
     def settle(self, row: int, placed: Placed | None) -> None:
-        """Ends a resize; None when it failed and the row stays unused."""
-        self.placed[row] = placed
+        """Ends a resize; None when it failed, so that the frame ends and the row stays unused."""
         self.resizing -= 1
+        if not self.lost:
+            self.placed[row] = placed
+            if placed is None:
+                del self.frames[row]
 
     @property
     def room(self) -> int:
