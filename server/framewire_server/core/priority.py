@@ -8,6 +8,7 @@ import sys
 import threading
 
 _NICER = 10
+_NICEST = 19
 
 
 def step_back() -> None:
@@ -18,4 +19,6 @@ def step_back() -> None:
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # a sandbox may not let us
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICER)
+            thread = threading.get_native_id()
+            nice = os.getpriority(os.PRIO_PROCESS, thread)  # the operator may have made the whole server nice
+            os.setpriority(os.PRIO_PROCESS, thread, min(nice + _NICER, _NICEST))
