@@ -346,6 +346,23 @@ def test_there_is_no_news_of_room_while_there_is_none() -> None:
     assert sender.changes == 1 and sender.stream.may_read
 
 
+def test_a_stream_that_is_gone_uses_up_nobody_s_news_of_room() -> None:
+    core = Core(limit_bytes=100)
+    big = Sender(core, Wait(), identity="b", size_bytes=50)
+    big.send()
+    big.send()
+    frame = core.take()
+    gone, stays = (Sender(core, Wait(), size_bytes=1) for _ in range(2))
+    for sender in (gone, stays):
+        sender.send()
+        assert not sender.stream.may_read
+    gone.stream.close()
+    changes = stays.changes
+    assert frame is not None and changes == 0
+    core.answer(frame)
+    assert stays.changes == 1 and stays.stream.may_read and gone.changes == 0
+
+
 # The end.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 _SHORT = 0.75
@@ -20,7 +21,7 @@ class ByteBudget:
         self.used_bytes = 0
         self.short = False
         """Whether streams had better keep fewer frames unanswered."""
-        self._waiting: set[Callable[[], None]] = set()
+        self._waiting: dict[Callable[[], None], None] = {}  # in the order in which they came
         self._watching: set[Callable[[], None]] = set()
 
     @property
@@ -35,18 +36,25 @@ class ByteBudget:
             self._change(short=True)
 
     def give(self, size_bytes: int) -> None:
-        """Counts a frame's end and tells those who wait for room."""
+        """Counts a frame's end. While there is room, tells who waits longest: as many as frames like this one find
+        room, and at least one."""
         self.used_bytes -= size_bytes
         if self.short and self.used_bytes <= _PLENTY * self.limit_bytes:
             self._change(short=False)
         if self._waiting and not self.exhausted:
-            waiting, self._waiting = self._waiting, set()
-            for notify in waiting:
+            room = (self.limit_bytes - self.used_bytes) // size_bytes if size_bytes else 1
+            for notify in list(itertools.islice(self._waiting, max(room, 1))):
+                del self._waiting[notify]
                 notify()
 
     def notify_once(self, notify: Callable[[], None]) -> None:
-        """Has `notify` called at the next moment that the limit is not reached."""
-        self._waiting.add(notify)
+        """Has `notify` called once when there is room and its turn has come. Who waits must not depend on it alone:
+        whoever was told first may leave the room unused."""
+        self._waiting.setdefault(notify)
+
+    def forget(self, notify: Callable[[], None]) -> None:
+        """Nobody waits with `notify` any more."""
+        self._waiting.pop(notify, None)
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Has `changed` called whenever `short` changes. Returns what ends that."""

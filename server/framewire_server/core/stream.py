@@ -80,7 +80,7 @@ class Stream:
         if isinstance(self.policy, Latest):
             return True
         if self._slots and self._budget.exhausted:
-            self._budget.notify_once(self._changed)
+            self._budget.notify_once(self._changed)  # and the end of a frame of its own tells it anyway
             return False
         return len(self._slots) < self.window
 
@@ -146,6 +146,7 @@ class Stream:
         if self._closed:
             return
         self._closed = True
+        self._budget.forget(self._changed)
         self._scheduler.close_mailbox(self._mailbox)
         for frame in self._slots.values():
             frame.cancelled = True
