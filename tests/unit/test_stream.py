@@ -292,6 +292,25 @@ def test_drops_that_are_not_written_count_as_well() -> None:
     assert len(sender.stream.outbox) == 5
 
 
+def test_under_latest_the_newest_frames_win_however_narrow_the_window_has_become() -> None:
+    sender = Sender(Core(), Latest(8), window=8)
+    sender.stream.window = 2
+    for _ in range(20):
+        assert sender.stream.may_read
+        sender.send()
+        sender.write_all()
+    assert sender.drops() == [(n, DropReason.SUPERSEDED) for n in range(12)]
+
+
+def test_a_narrowed_window_holds_a_sender_that_waits() -> None:
+    sender = Sender(Core(), Wait(), window=8)
+    sender.stream.window = 2
+    sender.send()
+    assert sender.stream.may_read
+    sender.send()
+    assert not sender.stream.may_read
+
+
 # The bytes of the whole server.
 
 

@@ -47,6 +47,8 @@ class Stream:
         whenever there is something to write or room to read."""
         self.policy = policy
         self.window = window
+        """Frames that may be unresolved under WAIT; narrowed while the server is short of memory."""
+        self._granted = window
         self.outbox: deque[tuple[Frame, Outcome]] = deque()
         """Outcomes to write; remove one only when it is written, since it counts until then."""
         self._scheduler = scheduler
@@ -73,11 +75,13 @@ class Stream:
         """Whether the next frame may be read. What is not read holds the sender back.
 
         In every mode reading stops at 2 × window frames unresolved or unwritten, so that a client that never
-        reads cannot make the outbox grow.
+        reads cannot make the outbox grow. Under LATEST that is the window as granted, since the mailbox holds as
+        many as ever: stopped before it is full, newer frames could not take the place of older ones.
         """
-        if len(self._slots) + len(self.outbox) >= 2 * self.window:
+        latest = isinstance(self.policy, Latest)
+        if len(self._slots) + len(self.outbox) >= 2 * (self._granted if latest else self.window):
             return False
-        if isinstance(self.policy, Latest):
+        if latest:
             return True
         if self._slots and self._budget.exhausted:
             self._budget.notify_once(self._changed)  # and the end of a frame of its own tells it anyway
