@@ -30,7 +30,7 @@ from framewire_server.edge.models import ModelHandlers
 from framewire_server.edge.service import Service
 from framewire_server.errors import ListenError
 from framewire_server.lifecycle.lifecycle import Lifecycle
-from framewire_server.lifecycle.versions import Loader as Loader
+from framewire_server.lifecycle.loading import Loader as Loader
 from framewire_server.lifecycle.versions import Versions
 from framewire_server.models.repository import Entry, Repository
 from framewire_server.pipeline.loading import load

@@ -42,6 +42,9 @@ class ServerConfig(BaseSettings):
     max_old_versions: int = Field(4, ge=0, le=64)
     """Former versions of one model that are kept for streams that asked for them; more refuse the new version."""
 
+    load_timeout_s: float = Field(600.0, ge=0, le=86_400)
+    """Seconds that a model may take to load and to answer a blank frame; then it is refused. 0 for never."""
+
     admin: bool = False
     """Whether any client may load and unload models; the server then starts without any, too."""
 

@@ -95,7 +95,7 @@ def serve(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
     # What frames decide about a model and which models change is said once, whether or not streams are logged.
-    for teller in ("models.decoding.latch", "lifecycle.versions"):
+    for teller in ("models.decoding.latch", "lifecycle.versions", "lifecycle.loading"):
         logging.getLogger(f"framewire_server.{teller}").setLevel(logging.INFO)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     stated: dict[str, Any] = {

@@ -56,17 +56,8 @@ class Lifecycle:
         Raises ModelError when a model that was named, or every model of a folder, fails.
         """
         entries = list(self._repository.entries.values())
-        async with self._one_at_a_time:
-            here = await self._take()
-            self._seen = {
-                entry.name: Sighting(Found(entry.name, entry.path))
-                for entry in entries
-                if entry.name in here or not entry.named
-            }
-            for entry in entries:
-                if stop.is_set():
-                    return
-                await self._load_first(entry)
+        if not await _before(stop, self._load_all(entries)):
+            return
         if not self._config.admin and not any(entry.state is ModelState.READY for entry in entries):
             failures = "".join(f"\n  model {entry.name}: {entry.failure}" for entry in entries)
             raise ModelError(f"no model could be loaded:{failures}")
@@ -101,7 +92,7 @@ class Lifecycle:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Stops, and leaves no task and no thread behind."""
+        """Stops, and leaves no task behind, and no thread but one that goes on loading a model."""
         await self.stop()
         await self._versions.close()
 
@@ -149,6 +140,18 @@ class Lifecycle:
             return await asyncio.to_thread(self._inventory.take, folder, self._seen, self._repository.stated)
         except OSError as error:  # it vanishes while it is looked at
             raise ModelError(f"{folder}: cannot be looked into: {error.strerror}") from error
+
+    async def _load_all(self, entries: list[Entry]) -> None:
+        """Loads the models of the start. Raises ModelError when one that was named fails."""
+        async with self._one_at_a_time:
+            here = await self._take()
+            self._seen = {
+                entry.name: Sighting(Found(entry.name, entry.path))
+                for entry in entries
+                if entry.name in here or not entry.named
+            }
+            for entry in entries:
+                await self._load_first(entry)
 
     async def _load_first(self, entry: Entry) -> None:
         """Loads a model at the start. Raises ModelError when one that was named fails."""
@@ -239,3 +242,18 @@ class Lifecycle:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def _before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether `work` came to its end before `stop` was set, which cancels it. Raises what it raises."""
+    tasks = working, _ = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if working.cancelled():
+        return False
+    working.result()
+    return not stop.is_set()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeAlias, cast
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from framewire_server.config import ServerConfig
 from framewire_server.core.device import Device
@@ -13,15 +13,11 @@ from framewire_server.core.pipeline import Pipeline
 from framewire_server.errors import ModelError
 from framewire_server.lifecycle import memory
 from framewire_server.lifecycle.leaving import Leaving
+from framewire_server.lifecycle.loading import Loader, Loading
 from framewire_server.models import files
 from framewire_server.models.repository import Entry, ModelState, Repository, Use
-from framewire_server.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
-
-Loader: TypeAlias = Callable[[Entry, ServerConfig], Pipeline]
-"""Builds an entry's model and runs it once; may set the entry's spec. Called in a thread; whatever it raises refuses
-the model."""
 
 
 class Health(Protocol):
@@ -45,13 +41,12 @@ class Versions:
         self._config = config
         self._repository = repository
         self._device = device
-        self._loader = loader
+        self._loading = Loading(config, loader)
         self._health = health
         self._leaving = Leaving(config.drain_timeout_s)
         self._pipelines: dict[Entry, Pipeline] = {}
         self._refused: dict[str, str] = {}
         """The version of each model that was refused last, as health calls it."""
-        self._loading: asyncio.Future[Pipeline] | None = None
         self._chores: set[asyncio.Task[None]] = set()
         self.quiet = True
         """Whether somebody else tells what becomes of models, as at the start of a server."""
@@ -92,10 +87,7 @@ class Versions:
         on; if it is not to, close it. Raises ModelError."""
         self._check_places(candidate)
         memory.check(weights_bytes)
-        self._loading = asyncio.ensure_future(asyncio.to_thread(self._loader, candidate, self._config))
-        await asyncio.wait([self._loading])  # goes on when this is cancelled; `close` sees to it then
-        loading, self._loading = self._loading, None
-        pipeline = _result(candidate, loading)
+        pipeline = await self._loading.load(candidate)
         try:
             self._check_version(candidate)
             self._check_places(candidate)  # once more: loading takes a while
@@ -174,14 +166,11 @@ class Versions:
         return self._spawn(self._unload(None, [entry], uses, f"{entry.key} was removed"))
 
     async def close(self) -> None:
-        """Leaves no task and no thread behind. Waits for a model that is being loaded, which cannot be stopped."""
+        """Leaves no task behind, and no thread but one that goes on loading a model: that cannot be stopped."""
         for task in self._chores:
             task.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
-        if self._loading is not None:
-            await asyncio.wait([self._loading])
-            if self._loading.exception() is None:
-                self._loading.result().close()
+        await self._loading.close()
 
     def _check_places(self, candidate: Entry) -> None:
         current = self._repository.entries.get(candidate.name)
@@ -264,21 +253,6 @@ class Versions:
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
         return task
-
-
-def _result(candidate: Entry, loading: asyncio.Future[Pipeline]) -> Pipeline:
-    """What a loader made. Raises ModelError, whatever the loader raised."""
-    try:
-        pipeline = loading.result()
-    except ModelError:
-        raise
-    except MemoryError as error:
-        raise ModelError(f"{candidate.path}: there is too little memory for it") from error
-    except Exception as error:  # an engine's, or a family's of another distribution
-        log.info("model %s failed while it was loaded", candidate.name, exc_info=error)
-        raise ModelError(f"{candidate.path}: cannot be loaded: {type(error).__name__}: {error}") from error
-    candidate.spec = cast(ModelSpec, pipeline.spec)
-    return pipeline
 
 
 def _version(entry: Entry) -> str:
