@@ -442,3 +442,30 @@ async def test_a_folder_that_vanishes_while_it_is_looked_at_is_looked_at_again(
         f"{tmp_path}: cannot be looked into: No such file or directory; its models stay as they are",
         "changes of models could not be taken up",
     ]
+
+
+async def test_a_server_that_drains_changes_no_models(tmp_path: Path) -> None:
+    gate, stop = Gate("b"), asyncio.Event()
+    file = write(tmp_path / "street.onnx", "a")
+    loader = versioned_loader(gate)
+    async with (
+        watched(tmp_path, admin=True, watch="off", loader=loader, stop=stop, drain_timeout_s=30) as server,
+        stub(server.address) as service,
+    ):
+        call: Any = service.Detect()
+        await call.write(config())
+        await call.read()
+        write(file, "b")
+        under_way = asyncio.create_task(load(server.address, "street"))
+        assert await asyncio.to_thread(gate.reached.wait, 30)
+        stop.set()
+        assert (await call.read()).HasField("draining")
+        for change in (under_way, load(server.address, "street"), unload(server.address, "street")):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await change
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert reason(caught.value) == "DRAINING"
+        assert await listed(server.address) == [("street", "a")]
+        gate.opened.set()
+        await call.done_writing()
+        assert await rest(call) == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from framewire.v1 import model_pb2 as pb
 from framewire.v1 import model_pb2_grpc
 from framewire_server.edge import messages
-from framewire_server.edge.service import Administration, Service
+from framewire_server.edge.service import Administration, Service, draining
 from framewire_server.edge.status import ServicerContext, abort
-from framewire_server.errors import NotPermitted, RequestError
+from framewire_server.errors import NotPermitted, RequestError, Unavailable
 from framewire_server.models.options import resolve
 from framewire_server.models.repository import Entry, ModelState
 
@@ -20,6 +24,7 @@ _NO_ADMINISTRATION = NotPermitted(
     "ADMINISTRATION_OFF",
     "this server does not load or unload models on demand; its operator did not turn it on",
 )
+T = TypeVar("T")
 
 
 class ModelHandlers(model_pb2_grpc.ModelServiceServicer):
@@ -56,26 +61,32 @@ class ModelHandlers(model_pb2_grpc.ModelServiceServicer):
         self, request: pb.LoadModelRequest, context: ServicerContext
     ) -> pb.LoadModelResponse:
         """Loads what lies in the operator's folder now, and answers when it serves."""
-        try:
-            entry = await self._administration().load(request.model)
-        except Exception as error:
-            await abort(context, error)
+        entry = await self._administer(context, lambda administration: administration.load(request.model))
         return pb.LoadModelResponse(model=self._model(entry))
 
     async def UnloadModel(  # noqa: N802
         self, request: pb.UnloadModelRequest, context: ServicerContext
     ) -> pb.UnloadModelResponse:
         """Takes a model away, and answers when the calls that used it have ended."""
-        try:
-            await self._administration().unload(request.model)
-        except Exception as error:
-            await abort(context, error)
+        await self._administer(context, lambda administration: administration.unload(request.model))
         return pb.UnloadModelResponse()
 
-    def _administration(self) -> Administration:
-        if self._service.administration is None:
-            raise _NO_ADMINISTRATION
-        return self._service.administration
+    async def _administer(
+        self, context: ServicerContext, change: Callable[[Administration], Awaitable[T]]
+    ) -> T:
+        """Changes the models, unless the server is draining; a change under way then is given up."""
+        try:
+            if self._service.administration is None:
+                raise _NO_ADMINISTRATION
+            if self._service.draining:
+                raise _draining()
+            return await change(self._service.administration)
+        except asyncio.CancelledError:
+            if not self._service.draining or context.cancelled():
+                raise
+            await abort(context, _draining())
+        except Exception as error:
+            await abort(context, error)
 
     def _model(self, entry: Entry) -> pb.Model:
         message = pb.Model(
@@ -94,3 +105,7 @@ class ModelHandlers(model_pb2_grpc.ModelServiceServicer):
             message.labels.extend(spec.labels)
             message.default_options.CopyFrom(messages.effective_options(resolve(spec)))
         return message
+
+
+def _draining() -> Unavailable:
+    return draining("the server is stopping, and its models stay as they are")
