@@ -11,7 +11,9 @@ import pytest
 from framewire_server.app import Ready, serve
 from framewire_server.config import ServerConfig
 from framewire_server.core.pipeline import Pipeline
+from framewire_server.lifecycle.inventory import Inventory, Sighting
 from framewire_server.models import files
+from framewire_server.models.finding import Found
 from framewire_server.models.repository import Entry
 from tests.fakes import versioned_loader
 from tests.integration.models_on_disk import (
@@ -37,7 +39,7 @@ async def test_a_version_that_hangs_while_it_loads_is_refused_and_other_models_g
 
     def load(entry: Entry, config: ServerConfig) -> Pipeline:
         pipeline = load_any(entry, config)
-        if pipeline.spec.version == "b":  # type: ignore[attr-defined]
+        if entry.path.read_text() == "b":
             pipeline.close = closed.set  # type: ignore[method-assign]
         return pipeline
 
@@ -117,3 +119,33 @@ def test_a_server_ends_though_its_first_model_hangs_while_it_loads(tmp_path: Pat
         assert not gate.opened.is_set()
     finally:
         gate.opened.set()
+
+
+async def test_what_is_loaded_when_the_server_stops_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, looking, go_on, closed = (threading.Event() for _ in range(4))
+    load_any, sight = versioned_loader(), Inventory.sight
+
+    def load(entry: Entry, config: ServerConfig) -> Pipeline:
+        pipeline = load_any(entry, config)
+        if entry.path.read_text() == "b":
+            pipeline.close = closed.set  # type: ignore[method-assign]
+            loaded.set()
+        return pipeline
+
+    def slow_sight(self: Inventory, model: Found) -> Sighting:
+        if loaded.is_set():
+            looking.set()
+            assert go_on.wait(30)
+        return sight(self, model)
+
+    monkeypatch.setattr(Inventory, "sight", slow_sight)
+    file = write(tmp_path / "street.onnx", "a")
+    try:
+        async with watched(tmp_path, loader=load):
+            write(file, "b")
+            assert await asyncio.to_thread(looking.wait, 30)
+        assert closed.is_set()
+    finally:
+        go_on.set()

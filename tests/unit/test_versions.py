@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any, cast
+
+import pytest
 
 from framewire_server.config import ServerConfig
+from framewire_server.core.device import Device
 from framewire_server.core.inline import InlineDevice
+from framewire_server.core.pipeline import Pipeline
 from framewire_server.core.scheduler import Scheduler
+from framewire_server.errors import ModelError
 from framewire_server.lifecycle.versions import Versions
 from framewire_server.models.repository import Entry, ModelState, Repository
 from tests.fakes import fake_loader
+
+
+class Full(InlineDevice):
+    """A device that has no room for more when it is told so. Notes which keys are unbound."""
+
+    def __init__(self) -> None:
+        super().__init__("cpu", Scheduler(lambda outcomes: None), lambda outcomes: None, lanes=1)
+        self.full = False
+        self.unbound: list[Hashable] = []
+
+    def bind(self, key: Hashable, pipeline: Pipeline) -> None:
+        if self.full:
+            raise MemoryError("no room for its rows")
+        super().bind(key, pipeline)
+
+    def unbind(self, key: Hashable) -> None:
+        self.unbound.append(key)
+        super().unbind(key)
 
 
 class Told:
@@ -26,11 +51,14 @@ class Told:
         self.serving.pop(name, None)
 
 
+def made(folder: Path, device: Device | None = None) -> tuple[Versions, Told, Repository]:
+    config = ServerConfig(models_dir=folder, admin=True)
+    health, repository = Told(), Repository((), folder, may_be_empty=True)
+    return Versions(config, repository, device or Full(), fake_loader(), health), health, repository
+
+
 async def test_a_version_in_trouble_is_told_until_it_answers_again(tmp_path: Path) -> None:
-    config = ServerConfig(models_dir=tmp_path, admin=True)
-    health, repository = Told(), Repository((), tmp_path, may_be_empty=True)
-    device = InlineDevice("cpu", Scheduler(lambda outcomes: None), lambda outcomes: None, lanes=1)
-    versions = Versions(config, repository, device, fake_loader(), health)
+    versions, health, _ = made(tmp_path)
     entry = Entry("street", tmp_path / "street.onnx")
     pipeline = await versions.load(entry, 0)
     await versions.swap(entry, pipeline)
@@ -43,4 +71,21 @@ async def test_a_version_in_trouble_is_told_until_it_answers_again(tmp_path: Pat
     await asyncio.sleep(0)
     assert health.serving == {"street": True, "street@v1": True}
     assert (entry.state, entry.failure) == (ModelState.READY, "")
+    await versions.close()
+
+
+async def test_a_version_that_the_device_has_no_room_for_is_closed_and_takes_no_key_away(
+    tmp_path: Path,
+) -> None:
+    device = Full()
+    versions, _, _ = made(tmp_path, device)
+    same, new = (Entry("street", tmp_path / "street.onnx") for _ in range(2))
+    await versions.swap(same, await versions.load(same, 0))
+    pipeline = await versions.load(new, 0)
+    device.full = True
+    with pytest.raises(ModelError, match="no room for its rows"):
+        await versions.swap(new, pipeline)
+    assert cast(Any, pipeline)._engine.closed
+    assert not versions.has(new)
+    assert device.unbound == []  # the key is that of the version which goes on
     await versions.close()

@@ -222,7 +222,7 @@ class Lifecycle:
             raise
         try:
             await self._check_unchanged(sighting)
-        except ModelError:
+        except BaseException:  # also when the server stops meanwhile
             pipeline.close()
             raise
         await self._versions.swap(candidate, pipeline)

@@ -105,7 +105,7 @@ class Versions:
 
     async def swap(self, new: Entry, pipeline: Pipeline) -> None:
         """Has `new` answer for its model from now on. What it replaces stays while calls ask for just that version.
-        Raises ModelError when the device has no room for it; then nothing has changed."""
+        Raises ModelError when the device has no room for it; then it is closed, and nothing has changed."""
         old = self._repository.entries.get(new.name)
         self._bind(new, pipeline)
         new.state, new.update_failure, new.max_batch = ModelState.READY, "", pipeline.max_batch
@@ -197,12 +197,17 @@ class Versions:
         return [entry for entry in self._pipelines if entry.name == name]
 
     def _bind(self, new: Entry, pipeline: Pipeline) -> None:
+        comes_back = new in self._pipelines  # its key leads to it
+        bound = comes_back
         try:
             self._device.bind(new.key, pipeline)
+            bound = True
             self._device.bind(new.name, pipeline)
         except Exception as error:  # no memory for its rows, say
-            if new not in self._pipelines:
-                self._device.unbind(new.key)
+            if not bound:
+                pipeline.close()  # and its key may lead to another one, which is on its way out
+            elif not comes_back:
+                self._device.unbind(new.key)  # has the device close it
             raise ModelError(f"{new.path}: the device has no room for it: {error}") from error
         self._pipelines[new] = pipeline
 
