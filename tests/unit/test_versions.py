@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,9 +16,10 @@ from framewire_server.core.inline import InlineDevice
 from framewire_server.core.pipeline import Pipeline
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.errors import ModelError
+from framewire_server.lifecycle.loading import Loader
 from framewire_server.lifecycle.versions import Versions
 from framewire_server.models.repository import Entry, ModelState, Repository
-from tests.fakes import fake_loader
+from tests.fakes import fake_loader, versioned_loader
 
 
 class Full(InlineDevice):
@@ -51,10 +53,12 @@ class Told:
         self.serving.pop(name, None)
 
 
-def made(folder: Path, device: Device | None = None) -> tuple[Versions, Told, Repository]:
+def made(
+    folder: Path, device: Device | None = None, loader: Loader | None = None
+) -> tuple[Versions, Told, Repository]:
     config = ServerConfig(models_dir=folder, admin=True)
     health, repository = Told(), Repository((), folder, may_be_empty=True)
-    return Versions(config, repository, device or Full(), fake_loader(), health), health, repository
+    return Versions(config, repository, device or Full(), loader or fake_loader(), health), health, repository
 
 
 async def test_a_version_in_trouble_is_told_until_it_answers_again(tmp_path: Path) -> None:
@@ -88,4 +92,27 @@ async def test_a_version_that_the_device_has_no_room_for_is_closed_and_takes_no_
     assert cast(Any, pipeline)._engine.closed
     assert not versions.has(new)
     assert device.unbound == []  # the key is that of the version which goes on
+    await versions.close()
+
+
+async def test_a_former_version_that_fails_still_fails_when_it_comes_back(tmp_path: Path) -> None:
+    versions, health, repository = made(tmp_path, loader=versioned_loader())
+    for version in ("v1", "v2"):
+        (tmp_path / version).write_text(version)
+    first = Entry("street", tmp_path / "v1", digest="first")
+    pipeline = await versions.load(first, 0)
+    await versions.swap(first, pipeline)
+    use = repository.use("street@v1", cast(Any, SimpleNamespace()))
+    second = Entry("street", tmp_path / "v2")
+    await versions.swap(second, await versions.load(second, 0))
+    versions.troubled(pipeline, "its lane hangs")
+    assert health.serving == {"street": True, "street@v1": True, "street@v2": True}
+    await asyncio.sleep(0)
+    assert health.serving == {"street": True, "street@v1": False, "street@v2": True}
+    former = versions.former("street", "first")
+    assert former == (first, pipeline)
+    await versions.swap(*former)
+    assert (first.state, first.failure) == (ModelState.FAILED, "its lane hangs")
+    assert not health.serving["street"] and not health.serving["street@v1"]
+    use.end()
     await versions.close()

@@ -107,16 +107,19 @@ class Versions:
         """Has `new` answer for its model from now on. What it replaces stays while calls ask for just that version.
         Raises ModelError when the device has no room for it; then it is closed, and nothing has changed."""
         old = self._repository.entries.get(new.name)
+        comes_back = self.has(new)
         self._bind(new, pipeline)
-        new.state, new.update_failure, new.max_batch = ModelState.READY, "", pipeline.max_batch
+        if not comes_back:  # else it may be in trouble, which nobody would tell again
+            new.state = ModelState.READY
+        new.update_failure, new.max_batch = "", pipeline.max_batch
         self._repository.held.pop(new.key, None)
         self._repository.entries[new.name] = new
         if old is not None and old is not new and old in self._pipelines:
             self._replaced(old, new)
         elif not self.quiet:
             log.info("model %s: %s serves now", new.name, _described(new))
-        await self._health.tell(new.key, serving=True)
-        await self._health.tell(new.name, serving=True)
+        for key in (new.key, new.name):
+            await self._health.tell(key, serving=new.state is ModelState.READY)
         await self._forget_refused(new.name)
 
     async def refuse(self, candidate: Entry, why: str) -> None:
