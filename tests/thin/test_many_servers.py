@@ -134,6 +134,35 @@ async def test_while_no_other_server_takes_the_stream_a_draining_one_goes_on() -
         assert (await stream.__anext__()).frame_id == 2
 
 
+async def test_a_call_that_was_left_gives_no_more_advice() -> None:
+    events: list[framewire.Event] = []
+    async with (
+        scripted("a") as a,
+        scripted("b") as b,
+        streaming(a, b, name=name_for(a, b), overload="wait", on_event=events.append) as stream,
+    ):
+        old = await a.accept()
+        await stream.send(picture(1))
+        frame = await old.frame()
+        await old.write(flow_update=pb.FlowUpdate(window=2, max_side=320))
+        await until(lambda: stream.advice is not None)
+        a.refusal = status("DRAINING")
+        await old.write(draining=pb.Draining())
+        await b.accept()
+        await until(lambda: stream.server == b.address)
+        assert stream.advice is None
+        await old.write(flow_update=pb.FlowUpdate(window=1, target_frame_rate=2))
+        await old.answer(frame)
+        assert (await stream.__anext__()).ok
+        assert stream.advice is None
+    assert events == [
+        framewire.Connected(a.address),
+        framewire.Advice(2, None, 320),
+        framewire.Moved(b.address, a.address, "draining"),
+        framewire.Advice(4, None, None),
+    ]
+
+
 async def test_a_stream_that_is_answered_ends_though_its_server_drains() -> None:
     async with scripted() as server, streaming(server, overload="wait") as stream:
         old = await server.accept()

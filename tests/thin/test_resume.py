@@ -412,10 +412,13 @@ async def test_events_tell_what_happens() -> None:
         await call.answer(await call.frame())
         assert (await stream.__anext__()).ok
         assert stream.info.model_version == "1", "info follows the newest StreamStarted"
-    connected, advice, changed, lost, again = events
+        assert stream.advice is None, "advice ends with the call that it came on"
+    connected, advice, changed, lost, again, recovered, changed_back = events
     assert connected == again == framewire.Connected(server.address)
     assert advice == framewire.Advice(2, 5.0, 640)
     assert changed == framewire.ModelChanged("2", ("dog",), 8, 4)
+    assert recovered == framewire.Advice(4, None, None)
+    assert changed_back == framewire.ModelChanged("1", (), 0, 0)
     assert isinstance(lost, framewire.Lost)
     assert (lost.server, lost.unanswered) == (server.address, 1)
     assert isinstance(lost.error, framewire.ConnectionLost)

@@ -168,7 +168,7 @@ class Carrier:
         previous, self._sender.current = self._sender.current, call
         self._calls.add(call)
         self._is_idle = False
-        self.info, self.server = call.info, call.server
+        before, self.info, self.server = self.info, call.info, call.server
         self._ledger.model = call.info.model
         self._ledger.judge(call.instance)
         call.tasks = [asyncio.create_task(self._read(call)), asyncio.create_task(self._sender.write(call))]
@@ -181,6 +181,15 @@ class Carrier:
         elif not self._is_told_connected:
             self._is_told_connected = True
             self._tell(Connected(call.server))
+        self._tell_what_changed(before, call)
+
+    def _tell_what_changed(self, before: StreamInfo | None, call: DetectCall) -> None:
+        """What the last server asked for ends with its call, and its version of the model may be another one."""
+        if self.advice is not None:
+            self.advice = None
+            self._tell(Advice(call.window, None, None))
+        if before is not None and before.model_version != call.info.model_version:
+            self._tell_model(call.info)
 
     def _leave(self, call: DetectCall, error: FramewireError | None) -> None:
         """Draws the consequences of a call's end: in order (None), or by an error."""
@@ -278,7 +287,7 @@ class Carrier:
         if sending is not None:
             call.connection.answered(sending, _wire.server_seconds(message))
         slot = call.flight.find(message.frame_id)
-        if slot is None or slot.written is None:
+        if slot is None:
             return  # a second outcome of a frame is no news
         self._lost_at = None
         if self._is_sent_again(message):
@@ -301,6 +310,8 @@ class Carrier:
 
     def _take_advice(self, call: DetectCall, update: pb.FlowUpdate) -> None:
         call.window = update.window
+        if call is not self._sender.current:
+            return  # it gets no more frames that could be fewer or smaller
         self.advice = Advice(
             update.window,
             update.target_frame_rate if update.HasField("target_frame_rate") else None,
@@ -313,8 +324,10 @@ class Carrier:
         call.info = _wire.changed_info(call.info, changed)
         if call is self._sender.current:
             self.info = call.info
-        model = call.info
-        self._tell(ModelChanged(model.model_version, model.labels, model.input_width, model.input_height))
+        self._tell_model(call.info)
+
+    def _tell_model(self, info: StreamInfo) -> None:
+        self._tell(ModelChanged(info.model_version, info.labels, info.input_width, info.input_height))
 
     def _drain(self, call: DetectCall) -> None:
         call.is_draining = True
