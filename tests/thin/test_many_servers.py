@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 
 import pytest
 from google.rpc import code_pb2
@@ -132,6 +133,95 @@ async def test_while_no_other_server_takes_the_stream_a_draining_one_goes_on() -
         new = await server.accept()
         await new.answer(await new.frame())
         assert (await stream.__anext__()).frame_id == 2
+
+
+async def test_a_model_that_one_server_removed_is_found_on_another() -> None:
+    async with (
+        scripted("a") as a,
+        scripted("b") as b,
+        streaming(a, b, name=name_for(a, b), overload="wait") as stream,
+    ):
+        old = await a.accept()
+        await stream.send(picture(1))
+        frame = await old.frame()
+        a.refusal = status("UNKNOWN_MODEL", code_pb2.NOT_FOUND)
+        b.refusal = status("DRAINING")
+        await old.write(draining=pb.Draining())
+        await until(lambda: b.tries > 1)
+        await old.answer(frame)
+        old.end()
+        assert (await stream.__anext__()).ok
+        await until(lambda: not stream._carrier._calls)
+        await stream.send(picture(2))
+        b.refusal = None
+        new = await b.accept()
+        await new.answer(await new.frame())
+        assert (await stream.__anext__()).ok
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["answered", "lost"])
+async def test_a_model_removed_everywhere_ends_the_stream_after_what_the_server_still_answers(
+    breaks: bool,
+) -> None:
+    gone = status("UNKNOWN_MODEL", code_pb2.NOT_FOUND)
+    async with (
+        scripted("a", window=2) as a,
+        scripted("b") as b,
+        streaming(a, b, name=name_for(a, b), overload="wait") as stream,
+    ):
+        call = await a.accept()
+        for number in (1, 2, 3):
+            await stream.send(picture(number))
+        frames = await call.frames(2)
+        a.refusal = b.refusal = gone
+        await call.write(draining=pb.Draining())
+        await until(lambda: stream._carrier.ended)
+        assert await call.half_closed()
+        with pytest.raises(framewire.ModelNotFound, match="no server takes the stream"):
+            await stream.send(picture(4))
+        await call.answer(frames[0])
+        if breaks:
+            call.fail()
+        else:
+            await call.answer(frames[1])
+            call.end()
+        results = []
+        with pytest.raises(framewire.ModelNotFound):
+            async for result in stream:
+                results.append(result)  # noqa: PERF401  # those before the error count
+    second = (False, "stream_ended") if breaks else (True, None)
+    assert [(result.ok, result.reason) for result in results] == [
+        (True, None),
+        second,
+        (False, "stream_ended"),
+    ]
+
+
+async def test_a_source_that_is_read_when_its_model_goes_has_a_result_for_every_frame() -> None:
+    taken: list[int] = []
+
+    def source() -> Iterator[bytes]:
+        for number in range(1000):
+            taken.append(number)
+            yield picture(number)
+
+    async with scripted(window=1) as server, AsyncClient(server.address) as client:
+        stream = client.stream(source(), overload="wait")
+        async with stream:
+            call = await server.accept()
+            frame = await call.frame()
+            server.refusal = status("UNKNOWN_MODEL", code_pb2.NOT_FOUND)
+            await call.write(draining=pb.Draining())
+            assert await call.half_closed()
+            await call.answer(frame)
+            call.end()
+            results = []
+            with pytest.raises(framewire.ModelNotFound):
+                async for result in stream:
+                    results.append(result)  # noqa: PERF401  # those before the error count
+    assert results[0].ok
+    assert {result.reason for result in results[1:]} == {"stream_ended"}
+    assert len(results) == len(taken)
 
 
 async def test_a_call_that_was_left_gives_no_more_advice() -> None:

@@ -76,7 +76,7 @@ class Carrier:
             while self._calls or not self._is_answered():
                 self._stirred.clear()
                 if self._needs_call():
-                    await self._reconnect()
+                    await self._reconnect_or_end()
                 else:
                     await self._stirred.wait()
                 if self._failure is not None:
@@ -126,6 +126,21 @@ class Carrier:
         return self._ledger.waiting[0].options if self._ledger.waiting else self.options
 
     # Connecting
+
+    async def _reconnect_or_end(self) -> None:
+        """Opens another call, or ends the stream: in order, if calls live on that may still answer what they carry.
+
+        Raises what ends the stream at once.
+        """
+        try:
+            await self._reconnect()
+        except FramewireError as error:
+            if not self._calls or _wire.is_passing(error):
+                raise
+            self.ended_by = self.ended_by or error
+            self.end()
+            self._ledger.fail_waiting("stream_ended", str(error))
+            self._on_progress()
 
     async def _reconnect(self) -> None:
         """Opens another call; gives up when none is needed any more. Raises what ends the stream."""
@@ -289,6 +304,7 @@ class Carrier:
         slot = call.flight.find(message.frame_id)
         if slot is None:
             return  # a second outcome of a frame is no news
+        assert slot.written is not None  # or it would not be found
         self._lost_at = None
         if self._is_sent_again(message):
             call.takes_frames = False
@@ -331,6 +347,7 @@ class Carrier:
 
     def _drain(self, call: DetectCall) -> None:
         call.is_draining = True
+        self._opener.leave(call.server)
         if self._reconnect_timeout_s == 0 and not self.ended:
             self.ended_by = ServerDraining(f"{call.server} is stopping; all frames sent to it were answered")
             self.end()

@@ -219,6 +219,11 @@ class Ledger:
             self.give_up(slot, "error", reason, message)
         return len(slots)
 
+    def fail_waiting(self, reason: str, message: str) -> None:
+        """Ends the frames that no call carries as errors."""
+        for slot in list(self.waiting):
+            self.give_up(slot, "error", reason, message)
+
     def cancel(self) -> None:
         """Forgets all frames without a result. Results behind them still leave."""
         for slot in self._slots.values():

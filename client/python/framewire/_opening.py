@@ -8,7 +8,7 @@ from collections.abc import Callable
 from framewire import _wire
 from framewire._backoff import Backoff
 from framewire._call import DetectCall, open_call
-from framewire._errors import ConnectionFailed, FramewireError, TimedOut
+from framewire._errors import ConnectionFailed, FramewireError, ModelNotFound, TimedOut
 from framewire._servers import Server, Servers, ordered
 from framewire._types import Options
 from framewire._waiting import within
@@ -35,6 +35,7 @@ class Opener:
         self._config = config
         self._connect_timeout_s = connect_timeout_s
         self._errors: dict[str, FramewireError] = {}
+        self._left: set[str] = set()
 
     async def open_first(self, options: Options) -> DetectCall:
         """Tries every server; waits, within the time-out, only for those that refuse for a moment.
@@ -51,6 +52,13 @@ class Opener:
         """Tries until a server takes the stream. Raises only what a retry cannot cure."""
         self._errors.clear()
         return await self._open(options, persistent=True)
+
+    def leave(self, server: str) -> None:
+        """Notes that a server asked the stream to go.
+
+        It may have removed the model, which others may still have: from now on that one lacks it ends no search.
+        """
+        self._left.add(server)
 
     def failure(self) -> FramewireError | None:
         """What the servers failed with since the search began, as one error that names them."""
@@ -69,6 +77,8 @@ class Opener:
                     return call
             if not persistent and not any(map(_wire.is_worth_waiting, self._errors.values())):
                 raise _together(self._errors)
+            if servers and all(self._lacks_model(server.address) for server in servers):
+                raise _together(self._errors)
             names = [server.address for server in servers] or [str(self._servers)]
             await asyncio.sleep(min(map(self.backoff.wait_s, names)))
 
@@ -79,7 +89,9 @@ class Opener:
         except ConnectionFailed as error:
             self._note(str(self._servers), error)
             return []
-        self.backoff.keep([server.address for server in servers])
+        addresses = [server.address for server in servers]
+        self.backoff.keep(addresses)
+        self._left.intersection_update(addresses)
         return servers
 
     async def _try(self, server: Server, options: Options, timeout_s: float) -> DetectCall | None:
@@ -90,12 +102,16 @@ class Opener:
         except FramewireError as error:
             if isinstance(error, ConnectionFailed | TimedOut):
                 await self._servers.retire(connection)
-            if not _wire.is_passing(error):
+            if not _wire.is_passing(error) and not (self._left and isinstance(error, ModelNotFound)):
                 raise
             self._note(server.address, error)
             return None
         self._errors.clear()
+        self._left.discard(server.address)
         return call
+
+    def _lacks_model(self, server: str) -> bool:
+        return isinstance(self._errors.get(server), ModelNotFound)
 
     def _note(self, server: str, error: FramewireError) -> None:
         self._errors[server] = error

@@ -229,7 +229,10 @@ class AsyncStream:
         """Gives a result to a frame that was taken from the source already: it tells where to resume."""
         if self._source is not None:
             slot = self._ledger.submit(frame, self._carrier.options)
-            self._ledger.give_up(slot, "dropped", "shutting_down")
+            if isinstance(self._carrier.ended_by, ServerDraining):
+                self._ledger.give_up(slot, "dropped", "shutting_down")
+            else:
+                self._ledger.give_up(slot, "error", "stream_ended", str(self._carrier.ended_by))
             self._progressed()
 
     def _has_room(self) -> bool:
