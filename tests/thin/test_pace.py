@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import random
 from collections.abc import Callable
@@ -9,7 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from framewire._pace import Pace, Sending
+from framewire._pace import Pace, Route, Sending
+from framewire._servers import Servers
 
 FRAME_BYTES = 60_000
 WARM_S = 5.0
@@ -23,9 +25,11 @@ class Simulation:
     rate: Callable[[float], float]
     """Bytes a second at a time."""
     base_s: float
-    """The bare way there and back."""
+    """The bare way to the first server and back."""
     fps: float = 25.0
     cameras: int = 1
+    servers: int = 1
+    """Behind the one uplink, each 10 ms farther away than the one before; cameras take them in turn."""
     server_s: tuple[float, float] = (0.005, 0.005)
     size_spread: float = 0.2
     window: int = 16
@@ -40,7 +44,10 @@ class Simulation:
     def run(self, duration_s: float = 60.0) -> Simulation:
         chance = random.Random(self.seed)
         pace = Pace(lambda: self.now)
-        pace.round_trip(self.base_s)
+        routes = [Route() for _ in range(self.servers)]
+        bases_s = [self.base_s + 0.01 * server for server in range(self.servers)]
+        for route, base_s in zip(routes, bases_s, strict=True):
+            pace.round_trip(route, base_s)
         mailboxes: list[float | None] = [None] * self.cameras
         in_flight = [0] * self.cameras
         shots = [index / self.fps / self.cameras for index in range(self.cameras)]
@@ -48,23 +55,26 @@ class Simulation:
         free_at, turn, sent = 0.0, 0, 0
         while self.now < duration_s:
             ready = [
-                i for i in range(self.cameras) if mailboxes[i] is not None and in_flight[i] < self.window
+                i
+                for i in range(self.cameras)
+                if mailboxes[i] is not None
+                and in_flight[i] < self.window
+                and not pace.must_hear(routes[i % self.servers])
             ]
-            delay_s = pace.delay_s() if ready else float("inf")
+            camera = min(ready, key=lambda i: (i - turn) % self.cameras, default=0)
+            delay_s = pace.delay_s(routes[camera % self.servers]) if ready else float("inf")
             if delay_s <= 0:
-                camera = min(ready, key=lambda i: (i - turn) % self.cameras)
                 turn, sent = camera + 1, sent + 1
                 taken, mailboxes[camera] = mailboxes[camera], None
                 size = int(FRAME_BYTES * chance.uniform(1 - self.size_spread, 1 + self.size_spread))
-                sending = pace.send(FRAME_BYTES)
+                sending = pace.send(routes[camera % self.servers], FRAME_BYTES)
                 pace.resize(sending, size)
                 start = max(self.now, free_at)
                 free_at = start + size / self.rate(start)
                 served_s = chance.uniform(*self.server_s)
                 assert taken is not None
-                heapq.heappush(
-                    answers, (free_at + self.base_s + served_s, sent, sending, served_s, taken, camera)
-                )
+                came = free_at + bases_s[camera % self.servers] + served_s
+                heapq.heappush(answers, (came, sent, sending, served_s, taken, camera))
                 in_flight[camera] += 1
                 continue
             self.now = max(
@@ -119,8 +129,9 @@ def test_a_link_that_is_fast_enough_holds_nothing_back(
     assert len(link.results) == pytest.approx((60 - WARM_S) * 25 * cameras, rel=0.02)
 
 
-def test_cameras_share_one_budget() -> None:
-    link = Simulation(lambda _: 5 * MBIT, 0.03, cameras=8).run()
+@pytest.mark.parametrize("servers", [1, 4])
+def test_cameras_share_one_budget_whichever_servers_they_are_on(servers: int) -> None:
+    link = Simulation(lambda _: 5 * MBIT, 0.03, cameras=8, servers=servers).run()
     assert link.age(0.99) <= 0.03 + 0.2 + FRAME_BYTES / (5 * MBIT) + 0.1
     assert link.carried_bytes / (5 * MBIT * (60 - WARM_S)) >= 0.8
 
@@ -135,11 +146,39 @@ def test_a_change_of_the_rate_is_followed() -> None:
     assert sum(43 <= came < 60 for came, _ in link.results) * FRAME_BYTES / (17 * 5 * MBIT) >= 0.8
 
 
-def test_before_the_first_answer_little_is_sent() -> None:
-    pace = Pace(lambda: 0.0)
-    first = pace.send(20_000)
-    assert pace.delay_s() == 0
-    pace.send(20_000)
-    assert pace.delay_s() == float("inf")
+def test_before_the_first_answer_little_is_sent_to_each_server() -> None:
+    pace, route, other = Pace(lambda: 0.0), Route(), Route()
+    first = pace.send(route, 20_000)
+    assert not pace.must_hear(route)
+    pace.send(route, 20_000)
+    assert pace.must_hear(route)
+    assert not pace.must_hear(other), "a server that hangs holds up no other"
     pace.forget(first)
-    assert pace.delay_s() < 1, "what a lost connection took with it is not waited for"
+    assert not pace.must_hear(route), "what a lost connection took with it is not waited for"
+    assert pace.delay_s(route) < 1
+
+
+async def test_all_connections_of_a_client_share_the_uplink() -> None:
+    servers = Servers(["a:1", "b:1"])
+    one, two = (servers.connection(server) for server in await servers.resolve())
+    first = await one.turn(30_000)
+    one.uplink.answered(first, 0.0)
+    await one.turn(10_000_000)
+    waiting = asyncio.ensure_future(two.turn(1))
+    await asyncio.sleep(0)
+    await asyncio.wait({waiting}, timeout=0.1)
+    assert not waiting.done(), "the first connection's frame is on the link"
+    waiting.cancel()
+    await servers.close()
+
+
+async def test_a_server_that_answers_nothing_holds_up_no_stream_on_another() -> None:
+    servers = Servers(["a:1", "b:1"])
+    silent, other = (servers.connection(server) for server in await servers.resolve())
+    first = await silent.turn(40_000)
+    waiting = asyncio.ensure_future(silent.turn(1))
+    await asyncio.wait_for(other.turn(1), 20)
+    assert not waiting.done()
+    silent.uplink.forget(first)
+    await asyncio.wait_for(waiting, 20)
+    await servers.close()

@@ -95,7 +95,7 @@ class DetectCall:
         """Cancels the call, if it has not ended."""
         self._call.cancel()
         for sending in self.sendings.values():
-            self.connection.forget(sending)
+            self.connection.uplink.forget(sending)
         self.sendings.clear()
         await self.connection.leave()
 

@@ -300,7 +300,7 @@ class Carrier:
     def _take_result(self, call: DetectCall, message: pb.FrameResult) -> None:
         sending = call.sendings.pop(message.frame_id, None)
         if sending is not None:
-            call.connection.answered(sending, _wire.server_seconds(message))
+            call.connection.uplink.answered(sending, _wire.server_seconds(message))
         slot = call.flight.find(message.frame_id)
         if slot is None:
             return  # a second outcome of a frame is no news

@@ -1,4 +1,4 @@
-"""How much a slow link may hold: keeps what waits on it near 200 ms, without any waiting of its own.
+"""How much a slow uplink may hold: keeps what waits on it near 200 ms, without any waiting of its own.
 
 A write returns long before the wire has carried it, so the queue on a slow link can only be inferred. For every
 answered frame the network's part of its round trip is known (the whole, less the server's own time). How far it
@@ -8,11 +8,12 @@ that is at most 200 ms away, so a link is never idle and never holds more than a
 
 Without queueing the rate is not known, only that it is enough: then the estimate grows as long as it is what
 holds frames back, until frames queue or nothing is held back any more. Before the first answer nothing is known.
+
+The link is the device's own, whichever servers lie behind it; how far away each one is, its route tells.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,7 +27,9 @@ _UNKNOWN_BYTES = 32 * 1024  # what may be on its way before anything is known
 _GROWTH_AT_FIRST, _GROWTH = 2.0, 1.25
 _LEARNING = 0.5
 _MEMORY_S = 10.0  # how recent the "recent minimum" is
-_DRAIN_EVERY_S = 4.0  # so often one frame waits for an empty link, or the minimum would rise with the queue
+_DRAIN_EVERY_S = (
+    4.0  # so often one frame of a route waits for an empty link, or the minimum would rise with the queue
+)
 _BUCKET_S = 1.0
 
 
@@ -34,6 +37,7 @@ _BUCKET_S = 1.0
 class Sending:
     """A frame on its way."""
 
+    route: Route
     size_bytes: int
     at: float
     """When it was written, in seconds of the clock."""
@@ -47,8 +51,52 @@ class Sending:
     """Whether the estimate of the rate was what decided when it may go."""
 
 
+class Route:
+    """What is known of the way to one server and back."""
+
+    def __init__(self) -> None:
+        self._quickest: deque[tuple[float, float, int]] = deque()  # bucket's end, network_s, size
+        self._under_way: dict[Sending, None] = {}
+        self._drain_at: float | None = None
+
+    def wants_empty_link(self, now: float) -> bool:
+        """Whether it is time that a frame finds nothing before it, which tells how quick the way is."""
+        if self._drain_at is None:
+            self._drain_at = now + _DRAIN_EVERY_S
+        return now >= self._drain_at
+
+    def send(self, sending: Sending) -> None:
+        """Notes a frame that is written."""
+        if self.wants_empty_link(sending.at):
+            self._drain_at = sending.at + _DRAIN_EVERY_S
+        self._under_way[sending] = None
+
+    def end(self, sending: Sending) -> None:
+        """Notes that a frame is answered, or that it never will be."""
+        self._under_way.pop(sending, None)
+
+    def under_way_bytes(self) -> int:
+        """How much was written and has no answer."""
+        return sum(sending.size_bytes for sending in self._under_way)
+
+    def remember(self, now: float, network_s: float, size_bytes: int, rate: float) -> None:
+        """Keeps the quickest frame of every second; how quick depends on its size and the rate."""
+        quickest = self._quickest
+        while quickest and quickest[0][0] < now - _MEMORY_S:
+            quickest.popleft()
+        if not quickest or now >= quickest[-1][0]:
+            quickest.append((now + _BUCKET_S, network_s, size_bytes))
+        elif network_s - size_bytes / rate < quickest[-1][1] - quickest[-1][2] / rate:
+            quickest[-1] = (quickest[-1][0], network_s, size_bytes)
+
+    def base_s(self, rate: float) -> float:
+        """The way there and back of nothing: the recent minimum without the transfer itself."""
+        bare_s = (network_s - size_bytes / rate for _, network_s, size_bytes in self._quickest)
+        return max(min(bare_s, default=0.0), 0.0)
+
+
 class Pace:
-    """The estimate for one link."""
+    """The estimate for one uplink."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -60,36 +108,38 @@ class Pace:
         self._written_bytes = 0
         self._arrived_bytes = 0
         self._arrived_at = self._changed_at
-        self._quickest: deque[tuple[float, float, int]] = deque()  # bucket's end, network_s, size
-        self._drain_at = self._changed_at + _DRAIN_EVERY_S
         self._held = False
 
-    def delay_s(self) -> float:
-        """Seconds until the next frame may go: 0 when it may go now, infinite when an answer must come first."""
-        if not self._arrived_bytes and self._written_bytes >= _UNKNOWN_BYTES:
-            return math.inf
+    def must_hear(self, route: Route) -> bool:
+        """Whether an answer must come from there before another frame may go there."""
+        return not self._arrived_bytes and route.under_way_bytes() >= _UNKNOWN_BYTES
+
+    def delay_s(self, route: Route) -> float:
+        """Seconds until the next frame may go there: 0 when it may go now."""
         now = self._clock()
         backlog_s = self._free_at - now
-        allowed_s = _MOST_QUEUED_S if now < self._drain_at else 0.0
+        allowed_s = 0.0 if route.wants_empty_link(now) else _MOST_QUEUED_S
         if backlog_s <= allowed_s:
             return 0.0
         self._held = True
         return backlog_s - allowed_s
 
-    def round_trip(self, network_s: float) -> None:
+    def round_trip(self, route: Route, network_s: float) -> None:
         """Notes how long a message of next to no size took there and back, as those do that open a stream."""
-        self._remember(self._clock(), network_s, 0)
+        route.remember(self._clock(), network_s, 0, self.rate)
 
-    def send(self, size_bytes: int) -> Sending:
+    def send(self, route: Route, size_bytes: int) -> Sending:
         """Notes a frame that is written now."""
         now = self._clock()
-        if now >= self._drain_at:
-            self._drain_at = now + _DRAIN_EVERY_S
-        start = max(self._free_at, now)
-        sending = Sending(size_bytes, now, self._written_bytes, self._arrived_bytes, self._arrived_at, False)
+        drains, start = route.wants_empty_link(now), max(self._free_at, now)
+        sending = Sending(
+            route, size_bytes, now, self._written_bytes, self._arrived_bytes, self._arrived_at, False
+        )
+        route.send(sending)
         self._written_bytes += size_bytes
         self._free_at = start + size_bytes / self.rate
-        sending.pressed = self._held or self._free_at - now > _MOST_QUEUED_S / 2
+        # One that waited for an empty link finds no queue whatever the rate is.
+        sending.pressed = not drains and (self._held or self._free_at - now > _MOST_QUEUED_S / 2)
         self._held = False
         return sending
 
@@ -98,29 +148,36 @@ class Pace:
         more = size_bytes - sending.size_bytes
         sending.size_bytes = size_bytes
         self._written_bytes += more
+        self._arrived_bytes = min(self._arrived_bytes, self._written_bytes)
         self._free_at += more / self.rate
 
     def forget(self, sending: Sending) -> None:
         """Takes back a frame that was not sent, or that a lost connection took with it."""
         self.resize(sending, 0)
+        sending.route.end(sending)
 
     def answered(self, sending: Sending, server_s: float) -> None:
         """Learns from a frame's answer that comes now; the server itself had it for `server_s` seconds."""
         now = self._clock()
         network_s = max(now - sending.at - server_s, 0.0)
-        self._remember(now, network_s, sending.size_bytes)
-        base_s = self._base_s()
+        sending.route.end(sending)
+        sending.route.remember(now, network_s, sending.size_bytes, self.rate)
+        base_s = sending.route.base_s(self.rate)
         # When its last byte left the sender's end: what exceeds the bare way there and back was queue and transfer.
         left_at = sending.at + max(network_s - base_s, 0.0)
         queued_s = network_s - base_s - sending.size_bytes / self.rate
-        before, self._arrived_bytes = self._arrived_at, self._arrived_bytes + sending.size_bytes
+        behind_bytes = max(self._written_bytes - sending.ahead_bytes - sending.size_bytes, 0)
+        # A link keeps the order, whichever server answers first: what was written before it has arrived as well.
+        position = self._written_bytes - behind_bytes
+        if position < self._arrived_bytes:
+            return  # of a later frame more is known already
+        self._arrived_bytes, before = position, self._arrived_at
         self._arrived_at = max(left_at, before)
         if sending.at < before and queued_s > _QUEUED_S:
             self._learn_rate(sending, queued_s, now)
         elif sending.pressed and queued_s <= _QUEUED_S and sending.at >= self._changed_at:
             self._set_rate(self.rate * (_GROWTH if self._ever_queued else _GROWTH_AT_FIRST), now)
-        behind_bytes = self._written_bytes - sending.ahead_bytes - sending.size_bytes
-        self._free_at = left_at + max(behind_bytes, 0) / self.rate
+        self._free_at = left_at + behind_bytes / self.rate
 
     def _learn_rate(self, sending: Sending, queued_s: float, now: float) -> None:
         """The link was busy since before this frame: what arrived meanwhile is its rate."""
@@ -135,20 +192,3 @@ class Pace:
     def _set_rate(self, rate: float, now: float) -> None:
         self.rate = max(rate, _LEAST_RATE)
         self._changed_at = now
-
-    def _remember(self, now: float, network_s: float, size_bytes: int) -> None:
-        """Keeps the quickest frame of every second; how quick depends on its size and the rate."""
-        quickest = self._quickest
-        while quickest and quickest[0][0] < now - _MEMORY_S:
-            quickest.popleft()
-        if not quickest or now >= quickest[-1][0]:
-            quickest.append((now + _BUCKET_S, network_s, size_bytes))
-        elif self._bare_s(network_s, size_bytes) < self._bare_s(*quickest[-1][1:]):
-            quickest[-1] = (quickest[-1][0], network_s, size_bytes)
-
-    def _base_s(self) -> float:
-        """The way there and back of nothing: the recent minimum without the transfer itself."""
-        return max(min(self._bare_s(network_s, size) for _, network_s, size in self._quickest), 0.0)
-
-    def _bare_s(self, network_s: float, size_bytes: int) -> float:
-        return network_s - size_bytes / self.rate

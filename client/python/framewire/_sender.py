@@ -69,7 +69,7 @@ class Sender:
         sending = await call.connection.turn(self._usual_bytes)
         slot = self._ledger.take(call.flight) if self.current is call and call.takes_frames else None
         if slot is None:
-            call.connection.forget(sending)
+            call.connection.uplink.forget(sending)
         else:
             call.sendings[slot.wire_id] = sending
         return slot
@@ -92,7 +92,7 @@ class Sender:
             await call.write(_wire.update_request(slot.options))
             call.options = slot.options
         if slot.wire_id in call.sendings:
-            call.connection.resize(call.sendings[slot.wire_id], size_bytes)
+            call.connection.uplink.resize(call.sendings[slot.wire_id], size_bytes)
             self._usual_bytes = size_bytes
         message = _wire.frame_message(slot.wire_id, slot.frame, encoded)
         message.dropped_before, self._ledger.dropped_before = self._ledger.dropped_before, 0
@@ -103,7 +103,7 @@ class Sender:
     def _end_unsent(self, call: DetectCall, slot: Slot, reason: str, message: str) -> None:
         sending = call.sendings.pop(slot.wire_id, None)
         if sending is not None:
-            call.connection.forget(sending)
+            call.connection.uplink.forget(sending)
         self._ledger.give_up(slot, "error", reason, message)
         self._on_progress()
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import math
 import socket
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -13,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import grpc
 
 from framewire._errors import ConnectionFailed, Misuse
-from framewire._pace import Pace, Sending
-from framewire._waiting import within
+from framewire._pace import Route, Sending
+from framewire._uplink import Uplink
 from framewire.v1 import detection_pb2_grpc, model_pb2_grpc
 
 if TYPE_CHECKING:
@@ -88,13 +86,13 @@ def _weight(key: str, address: str) -> bytes:
 class Connection:
     """A channel to one server, shared by a client's streams, and closed when it is retired and unused."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, uplink: Uplink) -> None:
         self.server = server
+        self.uplink = uplink
+        """Is told what becomes of the frames that had their turn."""
         self.retired = False
         self._users = 0
-        self._turn = asyncio.Lock()
-        self._moved = asyncio.Event()
-        self._pace = Pace()
+        self._route = Route()
         authority = [("grpc.default_authority", server.authority)] if server.authority else []
         self._channel = grpc.aio.insecure_channel(server.address, options=_CHANNEL_OPTIONS + authority)
 
@@ -122,31 +120,12 @@ class Connection:
         return cast("ModelServiceAsyncStub", model_pb2_grpc.ModelServiceStub(self._channel))
 
     async def turn(self, expected_bytes: int) -> Sending:
-        """Waits until the link has drained enough for a frame of about that size, streams in turn."""
-        async with self._turn:
-            while (delay_s := self._pace.delay_s()) > 0:
-                self._moved.clear()
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await within(None if math.isinf(delay_s) else delay_s, self._moved.wait())
-            return self._pace.send(expected_bytes)
+        """Waits until the uplink has drained enough for a frame of about that size."""
+        return await self.uplink.turn(self._route, expected_bytes)
 
     def round_trip(self, network_s: float) -> None:
-        """Notes how long a message of next to no size took there and back."""
-        self._pace.round_trip(network_s)
-
-    def resize(self, sending: Sending, size_bytes: int) -> None:
-        """Says how large a frame is in fact."""
-        self._pace.resize(sending, size_bytes)
-
-    def answered(self, sending: Sending, server_s: float) -> None:
-        """Notes a frame's answer and how long the server itself had it."""
-        self._pace.answered(sending, server_s)
-        self._moved.set()
-
-    def forget(self, sending: Sending) -> None:
-        """Notes that a frame was not sent after all."""
-        self._pace.forget(sending)
-        self._moved.set()
+        """Notes how long a message of next to no size took to this server and back."""
+        self.uplink.round_trip(self._route, network_s)
 
     async def close(self) -> None:
         """Closes the channel and ends the calls on it."""
@@ -158,6 +137,7 @@ class Servers:
 
     def __init__(self, targets: Sequence[str]) -> None:
         self._targets = targets
+        self._uplink = Uplink()
         self._connections: dict[str, Connection] = {}
         self._resolved: dict[str, list[Server]] = {}
         self._closed = False
@@ -190,7 +170,7 @@ class Servers:
         if self._closed:
             raise Misuse("the client is closed")
         if server.address not in self._connections:
-            self._connections[server.address] = Connection(server)
+            self._connections[server.address] = Connection(server, self._uplink)
         return self._connections[server.address]
 
     async def retire(self, connection: Connection) -> None:
