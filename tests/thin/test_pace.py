@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,10 +34,15 @@ class Simulation:
     server_s: tuple[float, float] = (0.005, 0.005)
     size_spread: float = 0.2
     window: int = 16
+    frame_bytes: int = FRAME_BYTES
+    dark: tuple[float, float] = (math.inf, math.inf)
+    """From when to when the link carries nothing."""
     seed: int = 1
     now: float = 0.0
     results: list[tuple[float, float]] = field(default_factory=list)
     """When a result came, and how old its frame was, after the first seconds."""
+    sent_dark_bytes: int = 0
+    """What was written while the link carried nothing."""
     carried_bytes: int = 0
     superseded: int = 0
     """Frames that a newer one replaced, after the first seconds."""
@@ -66,11 +72,12 @@ class Simulation:
             if delay_s <= 0:
                 turn, sent = camera + 1, sent + 1
                 taken, mailboxes[camera] = mailboxes[camera], None
-                size = int(FRAME_BYTES * chance.uniform(1 - self.size_spread, 1 + self.size_spread))
-                sending = pace.send(routes[camera % self.servers], FRAME_BYTES)
+                size = int(self.frame_bytes * chance.uniform(1 - self.size_spread, 1 + self.size_spread))
+                sending = pace.send(routes[camera % self.servers], self.frame_bytes)
                 pace.resize(sending, size)
                 start = max(self.now, free_at)
-                free_at = start + size / self.rate(start)
+                free_at = self._carried(start, size / self.rate(start))
+                self.sent_dark_bytes += size * (self.dark[0] <= self.now < self.dark[1])
                 served_s = chance.uniform(*self.server_s)
                 assert taken is not None
                 came = free_at + bases_s[camera % self.servers] + served_s
@@ -93,6 +100,13 @@ class Simulation:
                     mailboxes[camera] = self.now
                     shots[camera] += 1 / self.fps
         return self
+
+    def _carried(self, start: float, transfer_s: float) -> float:
+        """When the link has carried what takes it so long."""
+        dark, light = self.dark
+        if start >= light or start + transfer_s <= dark:
+            return start + transfer_s
+        return light + transfer_s - max(dark - start, 0.0)
 
     def age(self, share: float, since_s: float = 0.0, until_s: float = float("inf")) -> float:
         ages = sorted(age for came, age in self.results if since_s <= came < until_s)
@@ -144,6 +158,31 @@ def test_a_change_of_the_rate_is_followed() -> None:
     assert link.age(0.95, 27, 40) <= slow_s + 0.15
     assert link.age(0.95, 43, 60) <= fast_s + 0.1
     assert sum(43 <= came < 60 for came, _ in link.results) * FRAME_BYTES / (17 * 5 * MBIT) >= 0.8
+
+
+@pytest.mark.parametrize(
+    ("mbit", "cameras", "fps", "frame_bytes"),
+    [(5.0, 1, 25.0, 60_000), (5.0, 8, 5.0, 15_000), (1.0, 8, 1.5, 8_000), (1000.0, 8, 25.0, 60_000)],
+)
+@pytest.mark.parametrize("servers", [1, 4])
+def test_little_is_sent_into_the_dark_and_the_light_finds_fresh_frames(
+    mbit: float, cameras: int, fps: float, frame_bytes: int, servers: int
+) -> None:
+    link = Simulation(
+        lambda _: mbit * MBIT,
+        0.03,
+        fps=fps,
+        cameras=cameras,
+        servers=servers,
+        frame_bytes=frame_bytes,
+        dark=(20.0, 25.0),
+    ).run()
+    usual = min(mbit * MBIT, cameras * fps * frame_bytes)
+    assert link.sent_dark_bytes <= 0.35 * usual + frame_bytes
+    transfer_s = frame_bytes / (mbit * MBIT)
+    assert link.age(1.0, 27) <= 0.06 + 0.2 + transfer_s + 0.1, "two seconds of light"
+    carried_bytes = sum(came >= 27 for came, _ in link.results) * frame_bytes
+    assert carried_bytes >= 0.9 * usual * (60 - 27)
 
 
 def test_before_the_first_answer_little_is_sent_to_each_server() -> None:

@@ -9,11 +9,15 @@ that is at most 200 ms away, so a link is never idle and never holds more than a
 Without queueing the rate is not known, only that it is enough: then the estimate grows as long as it is what
 holds frames back, until frames queue or nothing is held back any more. Before the first answer nothing is known.
 
+All that goes by the clock, which runs on when the link carries nothing. So where an answer is overdue, no further
+frame goes until one comes or what is under way is known to be lost: it would only be old when the link is back.
+
 The link is the device's own, whichever servers lie behind it; how far away each one is, its route tells.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -58,6 +62,8 @@ class Route:
         self._quickest: deque[tuple[float, float, int]] = deque()  # bucket's end, network_s, size
         self._under_way: dict[Sending, None] = {}
         self._drain_at: float | None = None
+        self._served_s = 0.0
+        self._heard_at = -math.inf
 
     def wants_empty_link(self, now: float) -> bool:
         """Whether it is time that a frame finds nothing before it, which tells how quick the way is."""
@@ -74,6 +80,19 @@ class Route:
     def end(self, sending: Sending) -> None:
         """Notes that a frame is answered, or that it never will be."""
         self._under_way.pop(sending, None)
+
+    def hear(self, now: float, server_s: float) -> None:
+        """Notes that an answer came, and how long the server had the frame."""
+        usual_s = self._served_s * 0.5 ** ((now - self._heard_at) / _MEMORY_S)
+        self._served_s, self._heard_at = max(server_s, usual_s), now
+
+    def is_overdue(self, now: float, rate: float) -> bool:
+        """Whether an answer should have come by now, had the link carried what it should."""
+        oldest = next(iter(self._under_way), None)
+        if oldest is None:
+            return False
+        usual_s = self.base_s(rate) + oldest.size_bytes / rate + self._served_s
+        return now - max(oldest.at, self._heard_at) > usual_s + _MOST_QUEUED_S
 
     def under_way_bytes(self) -> int:
         """How much was written and has no answer."""
@@ -112,7 +131,9 @@ class Pace:
 
     def must_hear(self, route: Route) -> bool:
         """Whether an answer must come from there before another frame may go there."""
-        return not self._arrived_bytes and route.under_way_bytes() >= _UNKNOWN_BYTES
+        if not self._arrived_bytes and route.under_way_bytes() >= _UNKNOWN_BYTES:
+            return True
+        return route.is_overdue(self._clock(), self.rate)
 
     def delay_s(self, route: Route) -> float:
         """Seconds until the next frame may go there: 0 when it may go now."""
@@ -161,6 +182,7 @@ class Pace:
         now = self._clock()
         network_s = max(now - sending.at - server_s, 0.0)
         sending.route.end(sending)
+        sending.route.hear(now, server_s)
         sending.route.remember(now, network_s, sending.size_bytes, self.rate)
         base_s = sending.route.base_s(self.rate)
         # When its last byte left the sender's end: what exceeds the bare way there and back was queue and transfer.
