@@ -347,9 +347,28 @@ async def test_a_limit_of_streams_is_waited_for_and_another_limit_is_not() -> No
         server.refusal = status("STREAM_LIMIT", code_pb2.RESOURCE_EXHAUSTED, retry_after_s=0.01)
         opening = asyncio.ensure_future(client.stream().__aenter__())
         await until(lambda: server.tries > 2)
-        server.refusal = status("", code_pb2.RESOURCE_EXHAUSTED)
+        server.refusal = status("SOME_QUOTA", code_pb2.RESOURCE_EXHAUSTED)
         with pytest.raises(framewire.LimitReached):
             await opening
+
+
+async def test_a_limit_of_all_calls_is_waited_for_or_evaded() -> None:
+    limit = status("", code_pb2.RESOURCE_EXHAUSTED)  # gRPC's own, without a reason of the protocol's
+    async with (
+        scripted("a") as a,
+        scripted("b") as b,
+        streaming(a, b, name=name_for(a, b), overload="wait") as stream,
+    ):
+        call = await a.accept()
+        await stream.send(picture(1))
+        await call.frame()
+        a.refusal = b.refusal = limit
+        call.fail()
+        await until(lambda: a.tries > 2 and b.tries > 1)
+        b.refusal = None
+        call = await b.accept()
+        await call.answer(await call.frame())
+        assert (await stream.__anext__()).ok
 
 
 async def test_waiting_for_a_server_ends_with_the_connect_timeout() -> None:

@@ -102,7 +102,7 @@ class Opener:
         except FramewireError as error:
             if isinstance(error, ConnectionFailed | TimedOut):
                 await self._servers.retire(connection)
-            if not _wire.is_passing(error) and not (self._left and isinstance(error, ModelNotFound)):
+            if not _wire.is_passing_refusal(error) and not (self._left and isinstance(error, ModelNotFound)):
                 raise
             self._note(server.address, error)
             return None

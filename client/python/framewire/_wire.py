@@ -289,9 +289,21 @@ def is_passing(error: errors.FramewireError) -> bool:
     return isinstance(error, _PASSING)
 
 
+def is_passing_refusal(error: errors.FramewireError) -> bool:
+    """Whether a server that refuses a stream with it may take it later, or another server now."""
+    return is_passing(error) or _is_call_limit(error)
+
+
 def is_worth_waiting(error: errors.FramewireError) -> bool:
     """Whether a server refuses for a moment only, so that even a stream that never was open may wait for it."""
+    if _is_call_limit(error):
+        return True
     return error.reason in _STREAM_LIMITS or error.reason in ("MODEL_LOADING", "DRAINING")
+
+
+def _is_call_limit(error: errors.FramewireError) -> bool:
+    """Whether a server refused a stream because of all its calls: a config is too small for a limit of sizes."""
+    return isinstance(error, errors.LimitReached) and not error.reason
 
 
 def together(what: str, failures: Sequence[errors.FramewireError]) -> errors.FramewireError:
