@@ -15,6 +15,7 @@ import framewire
 from framewire import AsyncClient, Box, Client, Frame, Latest, Options
 from framewire.testing import Answer, Drop, Fail, FakeServer, Found, HangUp, SentFrame
 from framewire.v1 import detection_pb2 as pb
+from framewire.v1 import model_pb2
 from tests.thin.conftest import by_content, picture
 
 
@@ -215,6 +216,18 @@ def test_models_are_listed(server: FakeServer) -> None:
         models = client.models()
         assert [(model.name, model.state) for model in models] == [("fake", "ready")]
         assert client.model().labels == ("cat",)
+
+
+def test_why_a_newer_version_is_not_served_is_told() -> None:
+    class Behind(FakeServer):
+        def describe(self) -> model_pb2.Model:
+            model = super().describe()
+            model.update_failure = "the file is cut short"
+            return model
+
+    with Behind() as server, Client(server.address) as client:
+        assert client.model().update_failure == "the file is cut short"
+        assert [model.update_failure for model in client.models()] == ["the file is cut short"]
 
 
 @pytest.mark.parametrize("target", ["", "http://localhost:1", "localhost:abc", "a/b"])

@@ -223,3 +223,5 @@ class ModelInfo:
     max_batch: int
     max_frame_bytes: int
     max_frame_pixels: int
+    update_failure: str = ""
+    """Why the newest version that the operator provided is not served; empty when it is this one."""

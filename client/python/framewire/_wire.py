@@ -186,6 +186,7 @@ def model_info(model: model_pb2.Model) -> ModelInfo:
         max_batch=model.max_batch,
         max_frame_bytes=model.limits.max_frame_bytes,
         max_frame_pixels=model.limits.max_frame_pixels,
+        update_failure=model.update_failure,
     )
 
 
