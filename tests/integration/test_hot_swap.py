@@ -268,6 +268,40 @@ async def test_so_many_former_versions_are_kept_and_no_more(tmp_path: Path) -> N
         second.cancel()
 
 
+@pytest.mark.parametrize("most", [0, 1])
+async def test_what_was_refused_for_want_of_places_is_tried_again_when_one_is_free(
+    tmp_path: Path, most: int
+) -> None:
+    file = write(tmp_path / "street.onnx", "v0")
+    async with watched(tmp_path, max_old_versions=most) as server, stub(server.address) as service:
+        first, _ = await opened(service, model="street@v0")
+        second = None
+        if most:
+            write(file, "v1")
+            await until_serving(server.address, "street@v1")
+            second, _ = await opened(service, model="street@v1")
+        write(file, "v2")
+        await until(server.address, f"street@{digest_of('v2')}", Status.NOT_SERVING)
+        await first.done_writing()
+        assert await rest(first) == []
+        await until_serving(server.address, "street@v2")
+        if second:
+            second.cancel()
+
+
+async def test_what_was_refused_for_want_of_memory_is_tried_again_when_a_model_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, other = write(tmp_path / "street.onnx", "a"), write(tmp_path / "pets.onnx", "p")
+    async with watched(tmp_path) as server:
+        monkeypatch.setattr("framewire_server.lifecycle.memory.available_bytes", lambda root: 5 << 20)
+        write(file, "b")
+        await until(server.address, f"street@{digest_of('b')}", Status.NOT_SERVING)
+        monkeypatch.undo()
+        other.unlink()
+        await until_serving(server.address, "street@b")
+
+
 async def test_the_old_version_answers_while_the_new_one_loads(tmp_path: Path) -> None:
     gate = Gate("b")
     file = write(tmp_path / "street.onnx", "a")

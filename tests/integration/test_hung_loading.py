@@ -78,6 +78,7 @@ async def test_so_many_models_hang_and_no_more(tmp_path: Path) -> None:
             in (await get_model(server.address, "d")).update_failure
         )
         opened.set()
+        await until_serving(server.address, "d@d")  # tried again when one has come back
 
 
 def test_a_server_ends_though_a_model_hangs_while_it_loads(

@@ -17,6 +17,7 @@ from framewire_server.core.pipeline import Pipeline
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.errors import ModelError
 from framewire_server.lifecycle.loading import Loader
+from framewire_server.lifecycle.refusals import NotNow
 from framewire_server.lifecycle.versions import Versions
 from framewire_server.models.repository import Entry, ModelState, Repository
 from tests.fakes import fake_loader, versioned_loader
@@ -115,4 +116,28 @@ async def test_a_former_version_that_fails_still_fails_when_it_comes_back(tmp_pa
     assert (first.state, first.failure) == (ModelState.FAILED, "its lane hangs")
     assert not health.serving["street"] and not health.serving["street@v1"]
     use.end()
+    await versions.close()
+
+
+async def test_a_version_stated_by_one_that_is_on_its_way_out_is_refused_until_that_has_gone(
+    tmp_path: Path,
+) -> None:
+    versions, _, repository = made(tmp_path)
+    freed: list[bool] = []
+    versions.freed = lambda: freed.append(True)
+    first, second = (Entry("street", tmp_path / "street.onnx", digest=digest) for digest in "ab")
+    await versions.swap(first, await versions.load(first, 0))
+    with pytest.raises(ModelError) as stays:
+        await versions.load(second, 0)
+    assert not isinstance(stays.value, NotNow)
+    use = repository.use("street", cast(Any, SimpleNamespace(drain=lambda: None)))
+    removal = versions.remove("street", "its file is gone")
+    await asyncio.sleep(0)
+    with pytest.raises(NotNow, match="states version 'v1'"):
+        await versions.load(second, 0)
+    assert not freed
+    use.end()
+    await removal
+    assert freed
+    await versions.swap(second, await versions.load(second, 0))
     await versions.close()

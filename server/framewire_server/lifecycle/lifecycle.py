@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from framewire_server.config import ServerConfig
 from framewire_server.errors import ModelError, ModelNotFound, ModelRefused
 from framewire_server.lifecycle.inventory import Inventory, Sighting
+from framewire_server.lifecycle.refusals import NotNow
 from framewire_server.lifecycle.settling import Settling
 from framewire_server.lifecycle.versions import Versions
 from framewire_server.lifecycle.watch import watch
@@ -45,10 +46,14 @@ class Lifecycle:
         self._settling = Settling[Sighting](config.watch_settle_s)
         self._seen: dict[str, Sighting] = {}
         """What lay in the folder when each model was last loaded, refused, or unloaded on demand."""
+        self._waiting: set[str] = set()
+        """The models that were refused last for something that may go."""
+        self._freed = False
         self._one_at_a_time = asyncio.Lock()
         self._heard = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._blind = False
+        versions.freed = self._hear_freed
 
     async def start(self, stop: asyncio.Event) -> None:
         """Loads all models until `stop` is set, then goes on to follow the folder.
@@ -83,6 +88,7 @@ class Lifecycle:
                 removal = self._versions.remove_former(entry)
             else:
                 removal = self._versions.remove(entry.name, "on demand")
+                self._waiting.discard(entry.name)
         await asyncio.shield(removal)
 
     async def stop(self) -> None:
@@ -110,6 +116,7 @@ class Lifecycle:
     async def _look(self) -> float | None:
         """Changes what has settled; returns after how many seconds to look again, None for when something is heard."""
         async with self._one_at_a_time:
+            self._try_again()
             try:
                 now = await self._take()
             except ModelError as error:
@@ -122,6 +129,17 @@ class Lifecycle:
             for name in settled:
                 await self._change(name, now.get(name))
             return 0.0 if settled else wait_s  # what is gone may have had a name that another one wants
+
+    def _hear_freed(self) -> None:
+        self._freed = True
+        self._heard.set()
+
+    def _try_again(self) -> None:
+        """When something has gone, takes what waited for that as if it had changed."""
+        if self._freed:
+            for name in self._waiting & self._seen.keys():
+                self._seen[name] = Sighting(self._seen[name].found)
+        self._freed = False
 
     async def _change(self, name: str, sighting: Sighting | None) -> None:
         if sighting is None:
@@ -170,7 +188,7 @@ class Lifecycle:
         except ModelError as error:
             if entry.named:
                 raise
-            await self._versions.refuse(entry, str(error))
+            await self._refuse(entry, error)
 
     async def _load_now(self, name: str) -> Entry:
         async with self._one_at_a_time:
@@ -194,6 +212,7 @@ class Lifecycle:
     async def _update(self, name: str, sighting: Sighting) -> None:
         """Has what was seen serve as `name`. Raises ModelError, after it was told, when it is refused."""
         versions, current = self._versions, self._repository.entries.get(name)
+        self._waiting.discard(name)
         candidate = Entry(name, sighting.found.path, named=name in self._repository.stated)
         try:
             if sighting.found.failure:
@@ -211,8 +230,13 @@ class Lifecycle:
             await versions.withdraw(candidate, current)
             raise
         except ModelError as error:
-            await versions.refuse(candidate, str(error))
+            await self._refuse(candidate, error)
             raise
+
+    async def _refuse(self, candidate: Entry, error: ModelError) -> None:
+        if isinstance(error, NotNow):
+            self._waiting.add(candidate.name)
+        await self._versions.refuse(candidate, str(error))
 
     async def _load_beside(self, candidate: Entry, sighting: Sighting) -> None:
         try:

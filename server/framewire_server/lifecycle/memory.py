@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from framewire_server.errors import ModelError
+from framewire_server.lifecycle.refusals import NotNow
 
 _MIB = 1 << 20
 _TIMES = 5
@@ -24,11 +24,11 @@ def likely_bytes(weights_bytes: int) -> int:
 
 
 def check(weights_bytes: int, root: Path = Path("/")) -> None:
-    """Raises ModelError when a model with so many bytes of weights is not likely to fit. Unknown memory fits all."""
+    """Raises NotNow when a model with so many bytes of weights is not likely to fit. Unknown memory fits all."""
     available = available_bytes(root)
     needed = likely_bytes(weights_bytes)
     if available is not None and needed > available:
-        raise ModelError(
+        raise NotNow(
             f"too little memory: loading it takes about {_mib(needed)}, and {_mib(available)} are available"
         )
 

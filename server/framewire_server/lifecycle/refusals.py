@@ -6,4 +6,4 @@ from framewire_server.errors import ModelError
 
 
 class NotNow(ModelError):
-    """Something that may go is in a version's way: it is tried again when another one has been unloaded."""
+    """What is in a version's way may go: it is tried again when another one has been unloaded."""

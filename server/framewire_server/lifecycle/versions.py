@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from framewire_server.config import ServerConfig
@@ -14,6 +14,7 @@ from framewire_server.errors import ModelError
 from framewire_server.lifecycle import memory
 from framewire_server.lifecycle.leaving import Leaving
 from framewire_server.lifecycle.loading import Loader, Loading
+from framewire_server.lifecycle.refusals import NotNow
 from framewire_server.models import files
 from framewire_server.models.repository import Entry, ModelState, Repository, Use
 
@@ -47,9 +48,14 @@ class Versions:
         self._pipelines: dict[Entry, Pipeline] = {}
         self._refused: dict[str, str] = {}
         """The version of each model that was refused last, as health calls it."""
+        self._short_of_places: set[str] = set()
+        """Models of which a version was refused since the current one would have to stay."""
         self._chores: set[asyncio.Task[None]] = set()
         self.quiet = True
         """Whether somebody else tells what becomes of models, as at the start of a server."""
+        self.freed: Callable[[], None] = lambda: None
+        """Called when something goes that NotNow may have been raised for."""
+        self._loading.returned = lambda: self.freed()
         repository.ended = self._ended
 
     def has(self, entry: Entry) -> bool:
@@ -180,7 +186,8 @@ class Versions:
         held = [entry for entry in self._repository.held.values() if entry.name == candidate.name]
         most = self._config.max_old_versions
         if current is not None and current.pins and len(held) >= most:
-            raise ModelError(
+            self._short_of_places.add(candidate.name)
+            raise NotNow(
                 f"streams asked for {_version(current)}, which would have to stay beside it, and {most} former "
                 f"versions are the most (max_old_versions); there are: {', '.join(map(_version, held)) or 'none'}"
             )
@@ -190,7 +197,8 @@ class Versions:
         assert candidate.spec is not None
         for entry in self._loaded(candidate.name):
             if entry.key == candidate.key and entry.digest != candidate.digest:
-                raise ModelError(
+                stays = entry is self._repository.entries.get(entry.name)
+                raise (ModelError if stays else NotNow)(
                     f"its model file states version {candidate.spec.version!r}, which is served with other content; "
                     "state another version, or none"
                 )
@@ -211,7 +219,7 @@ class Versions:
                 pipeline.close()  # and its key may lead to another one, which is on its way out
             elif not comes_back:
                 self._device.unbind(new.key)  # has the device close it
-            raise ModelError(f"{new.path}: the device has no room for it: {error}") from error
+            raise NotNow(f"{new.path}: the device has no room for it: {error}") from error
         self._pipelines[new] = pipeline
 
     def _replaced(self, old: Entry, new: Entry) -> None:
@@ -228,6 +236,7 @@ class Versions:
         if not any(other.key == entry.key for other in self._pipelines):
             self._device.unbind(entry.key)
             self._spawn(self._health.forget(entry.key))
+        self.freed()
 
     async def _unload(self, name: str | None, entries: list[Entry], uses: set[Use], why: str) -> None:
         """Ends `uses`, then unloads `entries`; all that there is of the model `name`, if it is given."""
@@ -246,10 +255,15 @@ class Versions:
     def _ended(self, use: Use) -> None:
         self._leaving.ended(use)
         entry = use.entry
-        if use.pinned and not entry.pins and self._repository.held.get(entry.key) is entry:
+        if not use.pinned or entry.pins:
+            return
+        if self._repository.held.get(entry.key) is entry:
             del self._repository.held[entry.key]
             self._drop(entry)
             log.info("model %s: former version %s unloaded", entry.name, _version(entry))
+        elif entry.name in self._short_of_places:
+            self._short_of_places.discard(entry.name)
+            self.freed()
 
     async def _forget_refused(self, name: str) -> None:
         refused = self._refused.pop(name, None)
