@@ -80,10 +80,10 @@ class Loading:
 
     def _come_back(self, made: _Made) -> None:
         log.info("model %s: its loading came to an end after it was given up", self._lost.pop(made))
+        self.returned()
         result = made.result()
         if not isinstance(result, ModelError):
             result.close()
-        self.returned()
 
     def _make(self, entry: Entry) -> Pipeline | ModelError:
         """Runs the loader; makes a ModelError of whatever it raises."""
