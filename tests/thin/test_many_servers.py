@@ -463,6 +463,24 @@ async def test_single_questions_go_to_the_next_server() -> None:
             await client.detect(picture(1))
 
 
+async def test_a_question_that_two_servers_did_not_survive_goes_to_no_third() -> None:
+    async with scripted("a") as a, scripted("b") as b, scripted("c") as c, scripted("d") as d:
+        alive = [a, b, c]
+        await d.kill()  # a connection that is refused says nothing about the picture
+        for server in alive:
+            server.refusal = status()  # as when it dies of it
+        for _ in range(8):  # in several orders of the servers
+            before = sum(server.tries for server in alive)
+            async with AsyncClient([server.address for server in (*alive, d)]) as client:
+                with pytest.raises(framewire.ConnectionLost, match="broke"):
+                    await client.detect(picture(1))
+            assert sum(server.tries for server in alive) == before + 2
+        c.refusal = None
+        a.refusal = b.refusal = status("DRAINING")
+        async with AsyncClient([server.address for server in (*alive, d)]) as client:
+            assert (await client.detect(picture(1))).ok
+
+
 def test_the_sync_client_moves_between_servers() -> None:
     with FakeServer() as a, FakeServer() as b:
         by_address = {server.address: server for server in (a, b)}

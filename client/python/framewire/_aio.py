@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import grpc
 
 from framewire import _sources, _wire
-from framewire._errors import ConnectionFailed, FramewireError, LimitReached, Misuse, TimedOut
+from framewire._errors import ConnectionFailed, ConnectionLost, FramewireError, LimitReached, Misuse, TimedOut
 from framewire._events import Event
 from framewire._images import JPEG_QUALITY, encode, frame_of, needs_work
+from framewire._ledger import MOST_LOSSES
 from framewire._servers import Connection, Servers, ordered, targets_of
 from framewire._stream import AsyncStream
 from framewire._types import Color, FrameResult, ModelInfo, Options, Overload
@@ -175,7 +176,10 @@ class AsyncClient:
         await self._servers.close()
 
     async def _ask(self, ask: Callable[[Connection, float], UnaryCall[T]], timeout_s: float) -> T:
-        """Asks the servers in turn until one answers. Raises what the last one failed with, or cannot be cured."""
+        """Asks the servers in turn until one answers. Raises what all failed with, or cannot be cured.
+
+        A question that the connections to two servers did not survive goes to no third: it may be what ends them.
+        """
         deadline = time.monotonic() + timeout_s
         servers = ordered(await self._servers.resolve(), self._key)
         errors: list[FramewireError] = []
@@ -186,19 +190,22 @@ class AsyncClient:
             try:
                 # A server that hangs leaves time for those after it.
                 return await self._answer(
-                    ask(connection, left_s / (len(servers) - index)), server.address, timeout_s
+                    ask(connection, left_s / (len(servers) - index)), connection, timeout_s
                 )
             except FramewireError as error:
                 if not _wire.is_passing(error):
                     raise
-                if isinstance(error, ConnectionFailed):
+                if isinstance(error, ConnectionFailed | ConnectionLost):
                     await self._servers.retire(connection)
                 errors.append(error)
+                if sum(isinstance(error, ConnectionLost) for error in errors) >= MOST_LOSSES:
+                    break
             finally:
                 await connection.leave()
         raise _wire.together("no server answered", errors)
 
-    async def _answer(self, call: UnaryCall[T], address: str, timeout_s: float) -> T:
+    async def _answer(self, call: UnaryCall[T], connection: Connection, timeout_s: float) -> T:
+        address = connection.server.address
         try:
             return await call
         except asyncio.CancelledError:
@@ -208,7 +215,7 @@ class AsyncClient:
         except grpc.RpcError as error:
             if cast(grpc.Call, error).code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise TimedOut(f"{address} did not answer within {timeout_s:g} s") from error
-            raise _wire.error_of(error, address, connected=False) from error
+            raise _wire.error_of(error, address, connected=connection.was_made()) from error
 
 
 def _options(

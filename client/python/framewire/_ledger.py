@@ -18,7 +18,7 @@ from framewire._types import Frame, FrameResult, Latency, Options, Outcome
 
 CONNECTION_LOST = "connection_lost"
 _GONE = Frame(None)
-_MOST_LOSSES = 2
+MOST_LOSSES = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -205,7 +205,7 @@ class Ledger:
                 continue
             self._suspects += not slot.losses
             slot.losses += 1
-            if slot.losses >= _MOST_LOSSES:
+            if slot.losses >= MOST_LOSSES:
                 message = (
                     f"the connection was lost {slot.losses} times while this frame was under way: it is not sent "
                     "again, since it may be what ends the server"

@@ -110,6 +110,10 @@ class Connection:
         if self.retired and not self._users:
             await self._channel.close()
 
+    def was_made(self) -> bool:
+        """Whether what just failed had reached the server: the connection did not fail to be made."""
+        return self._channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE
+
     def detection(self) -> DetectionServiceAsyncStub:
         """The stub of the detection service."""
         # One class serves both kinds of channel; only the types tell them apart.
