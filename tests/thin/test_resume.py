@@ -456,6 +456,22 @@ async def test_closing_while_reconnecting_ends_at_once_and_leaves_nothing() -> N
     assert {task for task in asyncio.all_tasks() - others if "framewire" in repr(task)} == set()
 
 
+async def test_a_server_that_does_not_end_an_answered_call_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("framewire._carrier._ENDING_S", 0.1)
+    async with scripted() as server, streaming(server, overload="wait") as stream:
+        call = await server.accept()
+        await send(stream, 1, 2)
+        await stream.end()
+        frames = await call.frames(2)
+        await call.answer(frames[0])
+        assert await call.half_closed()
+        await asyncio.sleep(0.2)  # what has no answer yet is waited for
+        await call.answer(frames[1])
+        assert [result.ok for result in await asyncio.wait_for(rest(stream), 20)] == [True, True]
+
+
 async def test_a_source_goes_on_across_connections() -> None:
     async def source() -> AsyncIterator[bytes]:
         for number in range(50):

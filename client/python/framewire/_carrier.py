@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -14,9 +15,11 @@ from framewire._ledger import Ledger
 from framewire._opening import Opener
 from framewire._sender import Sender
 from framewire._types import Options, StreamInfo
+from framewire._waiting import within
 from framewire.v1 import detection_pb2 as pb
 
 LEAST_UNREAD = 64
+_ENDING_S = 2.0  # a server may take so long to end a call that has nothing left to answer
 # The server ended a call that it had no use for: no loss, and nobody needs to know.
 _QUIET = frozenset({"IDLE_STREAM", "SLOW_READER"})
 
@@ -62,6 +65,7 @@ class Carrier:
         self._closing: set[asyncio.Task[None]] = set()
         self._is_idle = self._is_told_connected = False
         self._lost_at: float | None = None
+        self._answered_at: float | None = None
         self._last_loss: FramewireError | None = None
         self._failure: BaseException | None = None
         self._stirred, self._may_read = asyncio.Event(), asyncio.Event()
@@ -77,8 +81,10 @@ class Carrier:
                 self._stirred.clear()
                 if self._needs_call():
                     await self._reconnect_or_end()
-                else:
+                elif not self._is_answered():
                     await self._stirred.wait()
+                elif not await self._may_still_end():
+                    break
                 if self._failure is not None:
                     raise self._failure
         finally:
@@ -110,6 +116,14 @@ class Carrier:
 
     def _is_answered(self) -> bool:
         return self.ended and not self._ledger.unanswered
+
+    async def _may_still_end(self) -> bool:
+        """Waits for calls to end that have nothing left to answer; False when they had time enough."""
+        if self._answered_at is None:
+            self._answered_at = time.monotonic()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await within(max(self._answered_at + _ENDING_S - time.monotonic(), 0.0), self._stirred.wait())
+        return self._stirred.is_set()
 
     def _needs_call(self) -> bool:
         """Whether there are frames, or there may be, that no open call takes."""
