@@ -11,6 +11,8 @@ import pytest
 import framewire
 from framewire._backoff import Backoff
 from framewire._servers import Server, Servers, ordered, targets_of
+from framewire.testing import FakeServer
+from tests.thin.conftest import picture
 
 NAMES = [f"camera {number}" for number in range(4000)]
 
@@ -138,3 +140,30 @@ async def test_only_names_of_dns_are_expanded_and_asked_anew(monkeypatch: pytest
     assert asked == ["gpu.example"] * 3
     with pytest.raises(framewire.ConnectionFailed, match=r"dns:///nowhere:7 cannot be resolved"):
         await Servers(["dns:///nowhere:7"]).resolve()
+
+
+async def test_single_questions_ask_for_a_name_again_after_a_while_or_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    with FakeServer() as server:
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        async with framewire.AsyncClient(f"dns:///gpu.example:{server.port}") as client:
+            for _ in range(3):
+                assert (await client.detect(picture(1))).ok
+            assert len(asked) == 1
+            monkeypatch.setattr("framewire._servers._FRESH_S", 0.0)
+            assert (await client.detect(picture(1))).ok
+            assert len(asked) == 2
+            monkeypatch.undo()
+            monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+            server.stop()
+            for _ in range(2):
+                with pytest.raises((framewire.ConnectionFailed, framewire.ConnectionLost)):
+                    await client.detect(picture(1))
+            assert len(asked) == 3, "the first question after the failure"

@@ -181,7 +181,7 @@ class AsyncClient:
         A question that the connections to two servers did not survive goes to no third: it may be what ends them.
         """
         deadline = time.monotonic() + timeout_s
-        servers = ordered(await self._servers.resolve(), self._key)
+        servers = ordered(await self._servers.resolve(anew=False), self._key)
         errors: list[FramewireError] = []
         for index, server in enumerate(servers):
             left_s = max(deadline - time.monotonic(), 0.0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 50051
 _EXPANDED = "dns:///"
+_FRESH_S = 5.0  # single questions ask for no name again that was resolved so recently
 _SCHEMES = ("dns:", "unix:", "ipv4:", "ipv6:")
 _CHANNEL_OPTIONS = [
     # The server publishes what a frame may be, and the SDK checks that; results are small.
@@ -144,23 +147,28 @@ class Servers:
         self._uplink = Uplink()
         self._connections: dict[str, Connection] = {}
         self._resolved: dict[str, list[Server]] = {}
+        self._resolved_at: dict[str, float] = {}
         self._closed = False
 
     def __str__(self) -> str:
         return ", ".join(self._targets)
 
-    async def resolve(self) -> list[Server]:
-        """All servers as of now: names of `dns:///` are asked anew, what else there is stands for itself.
+    async def resolve(self, *, anew: bool = True) -> list[Server]:
+        """All servers as of now: names of `dns:///` are resolved, what else there is stands for itself.
 
-        A name that cannot be resolved keeps its last addresses. Raises ConnectionFailed when there are none.
+        Unless `anew`, addresses serve for some seconds or until a connection fails. A name that cannot be resolved
+        keeps its last addresses. Raises ConnectionFailed when there are none.
         """
         failures = []
         for target in self._targets:
             if not target.startswith(_EXPANDED):
                 self._resolved[target] = [Server(target)]
                 continue
+            if not anew and time.monotonic() - self._resolved_at.get(target, -math.inf) < _FRESH_S:
+                continue
             try:
                 self._resolved[target] = await _addresses(target.removeprefix(_EXPANDED))
+                self._resolved_at[target] = time.monotonic()
             except OSError as error:
                 failures.append(f"the name in {target} cannot be resolved ({error.strerror or error})")
         servers = list(dict.fromkeys(server for found in self._resolved.values() for server in found))
@@ -180,6 +188,7 @@ class Servers:
     async def retire(self, connection: Connection) -> None:
         """Gives up a connection that failed: the next call to its server makes a new one."""
         connection.retired = True
+        self._resolved_at.clear()  # the name may lead elsewhere by now
         if self._connections.get(connection.server.address) is connection:
             del self._connections[connection.server.address]
         await connection.close_unused()
