@@ -371,11 +371,19 @@ def test_whoever_joins_or_leaves_the_earliest_turn_is_next(data: st.DataObject) 
 
 def test_models_and_versions_that_nobody_uses_leave_the_turns() -> None:
     core, seen = Core(), []
-    for version in range(3):
-        core.scheduler.close_mailbox(mailbox(core, "a", f"other {version}"))
-    mailbox(core, "a", MODEL)
-    for version in range(3):
-        core.scheduler.close_mailbox(mailbox(core, "a", MODEL, f"{MODEL}@{version}"))
+    stays = mailbox(core, "a")
+    for n in range(3):
+        for model, key in (
+            (f"other {n}", f"other {n}"),
+            (MODEL, f"{MODEL}@{n}"),
+            (MODEL, f"{MODEL}@{n} taken"),
+        ):
+            passing = mailbox(core, "a", model, key)
+            put_all(core, passing, [frame(Owner(), 1), frame(Owner(), 2)])
+            if key.endswith("taken"):
+                assert taken_ids(core) == [1, 2]
+            core.scheduler.close_mailbox(passing)
+    put_all(core, stays, [frame(Owner(), 3)])
     with core.scheduler.lock:
         core.scheduler.take(lambda model: bool(seen.append(model)))  # type: ignore[func-returns-value]
     assert seen == [MODEL]

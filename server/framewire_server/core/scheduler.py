@@ -1,8 +1,9 @@
 """Answers one question: which frame next?
 
-Models with work take turns, then identities by weight, then the streams of that identity, then the stream's
-mailbox gives its oldest frame. The unit of a turn is a frame, so neither more streams nor more frames per second
-take anything from others. Nothing pushes: lanes and prepare workers call `take` when they have room.
+Models with work take turns, whatever their versions, then identities by weight, then the streams of that identity,
+then the stream's mailbox gives its oldest frame. The unit of a turn is a frame, so neither more streams nor more
+frames per second take anything from others. Nothing pushes: lanes and prepare workers call `take` when they have
+room.
 """
 
 from __future__ import annotations
@@ -19,12 +20,19 @@ from framewire_server.core.outcomes import Dropped, DropReason, Timings
 
 
 class _Model:
-    """Who uses one model, and by which keys."""
+    """Who uses one model, and which of its keys have work."""
 
     def __init__(self, weight: Callable[[str], float]) -> None:
         self.identities = Identities(weight)
-        self.mailboxes_by_key: Counter[Hashable] = Counter()
-        """How many open mailboxes each key has."""
+        self.open_mailboxes = 0
+        self.waiting: Counter[Hashable] = Counter()
+        """How many frames wait under each key; only keys that have some."""
+
+    def count(self, key: Hashable, change: int) -> None:
+        """Counts frames of a key that came, or went."""
+        self.waiting[key] += change
+        if not self.waiting[key]:
+            del self.waiting[key]  # versions come and go
 
 
 class Scheduler:
@@ -78,29 +86,30 @@ class Scheduler:
             if model not in self._models:
                 self._models[model] = _Model(self._weight)
                 self._order.append(model)
-            self._models[model].mailboxes_by_key[key] += 1
+            self._models[model].open_mailboxes += 1
             self._models[model].identities.enter(identity)
         return mailbox
 
     def close_mailbox(self, mailbox: Mailbox) -> None:
         """Forgets a mailbox and the frames in it, which nobody waits for."""
         with self.lock:
+            model = self._models[mailbox.model]
+            model.count(mailbox.key, -len(mailbox))
             mailbox.clear()
             self._leave(mailbox)
-            model = self._models[mailbox.model]
             model.identities.exit(mailbox.identity)
-            model.mailboxes_by_key[mailbox.key] -= 1
-            if not model.mailboxes_by_key[mailbox.key]:
-                del model.mailboxes_by_key[mailbox.key]  # versions come and go
-            if not model.mailboxes_by_key:
+            model.open_mailboxes -= 1
+            if not model.open_mailboxes:
                 del self._models[mailbox.model]
                 self._order.remove(mailbox.model)
 
     def discard(self, mailbox: Mailbox, frame: Frame) -> None:
         """Takes a frame out that nobody waits for, if it still waits for its turn."""
         with self.lock:
-            if mailbox.discard(frame) and not len(mailbox):
-                self._leave(mailbox)
+            if mailbox.discard(frame):
+                self._models[mailbox.model].count(mailbox.key, -1)
+                if not len(mailbox):
+                    self._leave(mailbox)
 
     def put(self, mailbox: Mailbox, frame: Frame) -> Frame | None:
         """Puts a frame into a mailbox; never blocks. Returns the frame that has to go, if one has."""
@@ -114,6 +123,7 @@ class Scheduler:
                 if len(identity) == 1:
                     identities.join(identity)
             if surplus is None:
+                self._models[mailbox.model].count(mailbox.key, 1)
                 for condition in self._notified:
                     condition.notify()
         return surplus
@@ -123,15 +133,16 @@ class Scheduler:
         held."""
         for name in self._order:
             model = self._models[name]
-            keys = {key for key in model.mailboxes_by_key if wanted(key)}
-            if keys and (frame := self._take_of(model.identities, keys)):
+            keys = {key for key in model.waiting if wanted(key)}
+            if keys and (frame := self._take_of(model, keys)):
                 self._order.remove(name)  # its turn is over; those that were passed over keep theirs
                 self._order.append(name)
                 return frame.key, frame
         return None
 
-    def _take_of(self, identities: Identities, keys: Set[Hashable]) -> Frame | None:
-        while frame := identities.take(keys):
+    def _take_of(self, model: _Model, keys: Set[Hashable]) -> Frame | None:
+        while frame := model.identities.take(keys):
+            model.count(frame.key, -1)
             now = self.clock()
             if frame.cancelled:
                 continue
