@@ -10,7 +10,8 @@ Without queueing the rate is not known, only that it is enough: then the estimat
 holds frames back, until frames queue or nothing is held back any more. Before the first answer nothing is known.
 
 All that goes by the clock, which runs on when the link carries nothing. So where an answer is overdue, no further
-frame goes until one comes or what is under way is known to be lost: it would only be old when the link is back.
+frame goes until one comes or what is under way is known to be lost: it would only be old when the link is back. But
+for one now and then, since it may be the answer alone that does not come.
 
 The link is the device's own, whichever servers lie behind it; how far away each one is, its route tells.
 """
@@ -35,6 +36,7 @@ _DRAIN_EVERY_S = (
     4.0  # so often one frame of a route waits for an empty link, or the minimum would rise with the queue
 )
 _BUCKET_S = 1.0
+_PROBE_EVERY_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +65,7 @@ class Route:
         self._under_way: dict[Sending, None] = {}
         self._drain_at: float | None = None
         self._served_s = 0.0
-        self._heard_at = -math.inf
+        self._heard_at = self._sent_at = -math.inf
 
     def wants_empty_link(self, now: float) -> bool:
         """Whether it is time that a frame finds nothing before it, which tells how quick the way is."""
@@ -75,27 +77,31 @@ class Route:
         """Notes a frame that is written."""
         if self.wants_empty_link(sending.at):
             self._drain_at = sending.at + _DRAIN_EVERY_S
-        self._under_way[sending] = None
+        self._under_way[sending], self._sent_at = None, sending.at
 
     def end(self, sending: Sending) -> None:
-        """Notes that a frame is answered, or that it never will be."""
+        """Notes that a frame never will be answered."""
         self._under_way.pop(sending, None)
 
-    def hear(self, now: float, server_s: float) -> None:
+    def hear(self, sending: Sending, now: float, server_s: float) -> None:
         """Notes that an answer came, and how long the server had the frame."""
+        while sending in self._under_way:  # what was written before it has arrived as well
+            del self._under_way[next(iter(self._under_way))]
         usual_s = self._served_s * 0.5 ** ((now - self._heard_at) / _MEMORY_S)
         self._served_s, self._heard_at = max(server_s, usual_s), now
 
-    def is_overdue(self, now: float, rate: float) -> bool:
-        """Whether an answer should have come by now, had the link carried what it should."""
+    def silence_s(self, now: float, rate: float) -> float:
+        """Seconds until a frame may go though none is answered: 0 while no answer is overdue."""
         oldest = next(iter(self._under_way), None)
         if oldest is None:
-            return False
+            return 0.0
         usual_s = self.base_s(rate) + oldest.size_bytes / rate + self._served_s
-        return now - max(oldest.at, self._heard_at) > usual_s + _MOST_QUEUED_S
+        if now - max(oldest.at, self._heard_at) <= usual_s + _MOST_QUEUED_S:
+            return 0.0
+        return max(self._sent_at + _PROBE_EVERY_S - now, 0.0)
 
     def under_way_bytes(self) -> int:
-        """How much was written and has no answer."""
+        """How much was written and is not known to have arrived."""
         return sum(sending.size_bytes for sending in self._under_way)
 
     def remember(self, now: float, network_s: float, size_bytes: int, rate: float) -> None:
@@ -129,11 +135,11 @@ class Pace:
         self._arrived_at = self._changed_at
         self._held = False
 
-    def must_hear(self, route: Route) -> bool:
-        """Whether an answer must come from there before another frame may go there."""
+    def silence_s(self, route: Route) -> float:
+        """Seconds until a frame may go there if no answer comes from there: 0 when it need not wait for one."""
         if not self._arrived_bytes and route.under_way_bytes() >= _UNKNOWN_BYTES:
-            return True
-        return route.is_overdue(self._clock(), self.rate)
+            return math.inf
+        return route.silence_s(self._clock(), self.rate)
 
     def delay_s(self, route: Route) -> float:
         """Seconds until the next frame may go there: 0 when it may go now."""
@@ -181,8 +187,7 @@ class Pace:
         """Learns from a frame's answer that comes now; the server itself had it for `server_s` seconds."""
         now = self._clock()
         network_s = max(now - sending.at - server_s, 0.0)
-        sending.route.end(sending)
-        sending.route.hear(now, server_s)
+        sending.route.hear(sending, now, server_s)
         sending.route.remember(now, network_s, sending.size_bytes, self.rate)
         base_s = sending.route.base_s(self.rate)
         # When its last byte left the sender's end: what exceeds the bare way there and back was queue and transfer.

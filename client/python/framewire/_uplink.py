@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 
 from framewire._pace import Pace, Route, Sending
 from framewire._waiting import within
@@ -20,13 +21,14 @@ class Uplink:
     async def turn(self, route: Route, expected_bytes: int) -> Sending:
         """Waits until the link has drained enough for a frame of about that size, all routes' streams in turn."""
         while True:
-            while self._pace.must_hear(route):  # not in turn: another route must not wait for this one
-                await self._moved.wait()
+            while (
+                silence_s := self._pace.silence_s(route)
+            ) > 0:  # out of turn: other routes do not wait for it
+                await self._wait(silence_s)
             async with self._turn:
                 while (delay_s := self._pace.delay_s(route)) > 0:
-                    with contextlib.suppress(asyncio.TimeoutError):
-                        await within(delay_s, self._moved.wait())
-                if not self._pace.must_hear(route):
+                    await self._wait(delay_s)
+                if not self._pace.silence_s(route):
                     return self._pace.send(route, expected_bytes)
 
     def round_trip(self, route: Route, network_s: float) -> None:
@@ -46,6 +48,11 @@ class Uplink:
         """Notes that a frame was not sent after all, or that no answer will come."""
         self._pace.forget(sending)
         self._stir()
+
+    async def _wait(self, longest_s: float) -> None:
+        """Waits until something is to be looked at again."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await within(None if math.isinf(longest_s) else longest_s, self._moved.wait())
 
     def _stir(self) -> None:
         """Lets all look again that wait now."""
