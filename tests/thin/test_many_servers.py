@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from google.rpc import code_pb2
@@ -200,7 +200,7 @@ async def test_a_model_removed_everywhere_ends_the_stream_after_what_the_server_
 async def test_a_source_that_is_read_when_its_model_goes_has_a_result_for_every_frame() -> None:
     taken: list[int] = []
 
-    def source() -> Iterator[bytes]:
+    async def source() -> AsyncIterator[bytes]:
         for number in range(1000):
             taken.append(number)
             yield picture(number)
