@@ -11,7 +11,6 @@ from framewire_server.core.frame import Deliver, Frame
 from framewire_server.core.lanes import Answer, Batch, Lane
 from framewire_server.core.outcomes import Outcome
 from framewire_server.core.pipeline import Placed, batch_failed, failure, is_answer, refused, run_batch
-from framewire_server.core.priority import step_back
 from framewire_server.core.scheduler import Scheduler
 
 
@@ -35,10 +34,6 @@ class InlineDevice(Device):
         # One for each, so that a lane that waits for company cannot take the wake-up of another one.
         self._company = [scheduler.condition(each_frame=True) for _ in range(lanes)]
         self._conditions += self._company
-
-    def _run_lane(self, lane: Lane) -> None:
-        step_back()
-        super()._run_lane(lane)
 
     def _next_batch(self, lane: Lane) -> Batch | None:
         """Waits for a frame, then adds what else waits for the same pipeline."""
