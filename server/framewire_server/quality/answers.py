@@ -102,9 +102,13 @@ def answers(
         target = stack.enter_context(private_server(Path(model))) if private else server
         assert target is not None  # see check_models
         client = stack.enter_context(Client(target))
+        name = "" if private else model
+        described = client.model(name)
+        if described.state == "ready":  # else opening the stream says what is wrong
+            check_labels(described.labels)
         stream = client.stream(
             _frames(pictures),
-            model="" if private else model,
+            model=name,
             score_threshold=options.score_threshold,
             iou_threshold=options.iou_threshold,
             max_detections=options.max_detections,
@@ -114,7 +118,6 @@ def answers(
         found: list[Answer] = []
         with stream:
             info = stream.info
-            check_labels(info.labels)
             for result in stream:
                 heard(result)
                 found.append(answer_of(result))
