@@ -80,7 +80,7 @@ async def test_a_slow_or_long_link_loses_nothing_and_fills_no_memory(
     async with linked(rate_bps, delay_s) as link:
         grown = await grown_mib(link, frames)
     print(f"{rate_bps} bit/s, {delay_s} s: {grown:.1f} MiB more after {frames} frames of {FRAME_BYTES} bytes")
-    assert grown < 0.8 * frames * FRAME_BYTES / MIB, "frames are not gathered"
+    assert grown < min(4, 0.8 * frames * FRAME_BYTES / MIB), "frames are not gathered"
 
 
 async def test_five_dark_seconds_lose_nothing() -> None:
