@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GPU_VENV := .venv-gpu
+GPU_EXTRAS ?= tensorrt graphs gpu-decode
 PROTO_VENV := .build/proto-venv
 PROTOS := framewire/v1/detection.proto framewire/v1/model.proto
 STUBS := client/python
 SOURCES := client/python/framewire server/framewire_server tests bench examples training
 
-.PHONY: help demo test test-models test-long test-system test-thin test-pythons check lint proto proto-check bench bench-live clean
+.PHONY: help demo test test-models test-long test-system test-thin test-pythons gpu-smoke check lint proto proto-check bench bench-live clean
 
 help:  ## Lists the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,7 +28,7 @@ demo: $(VENV)/.demo  ## Serves the bundled model, streams a clip to it, shows wh
 	$(BIN)/framewire demo --output demo-output
 
 test: $(VENV)/.dev  ## Runs all tests but the long ones and those that need system packages.
-	$(BIN)/pytest -m 'not system and not models and not long'
+	$(BIN)/pytest -m 'not system and not models and not long and not gpu'
 
 test-models: $(VENV)/.dev  ## Runs real models over photographs: references, eval, models check.
 	$(BIN)/pytest -m models
@@ -44,6 +46,20 @@ test-thin:  ## Runs the client's tests in an environment without any extra.
 
 test-pythons:  ## Runs the tests on every supported Python that is installed.
 	bash tests/pythons.sh
+
+# Every extra by itself: what cannot be installed is said, and its tests are skipped. System packages are seen, since
+# TensorRT may be one (Jetson, NVIDIA's images).
+$(GPU_VENV)/.gpu: pyproject.toml
+	$(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	$(GPU_VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@for extra in $(GPU_EXTRAS); do \
+	  $(GPU_VENV)/bin/pip install --quiet --disable-pip-version-check -e ".[$$extra]" \
+	  || echo "gpu-smoke: the extra $$extra cannot be installed here: see docs/gpu.md"; \
+	done
+	touch $@
+
+gpu-smoke: $(GPU_VENV)/.gpu  ## Checks the GPU path on a machine with an NVIDIA GPU, in under ten minutes.
+	$(GPU_VENV)/bin/pytest -m gpu -s tests/gpu
 
 check: lint proto-check test test-models test-long test-thin test-system test-pythons  ## All that CI checks.
 
@@ -82,4 +98,4 @@ bench-live: $(VENV)/.dev  ## Measures overload and a thousand connections, about
 	$(BIN)/python -m bench.connections
 
 clean:  ## Removes everything that these commands made.
-	rm -rf $(VENV) .build demo-output
+	rm -rf $(VENV) $(GPU_VENV) .build demo-output
