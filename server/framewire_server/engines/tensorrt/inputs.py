@@ -1,0 +1,109 @@
+"""How frames come into an engine's input tensor.
+
+An Input says what prepare workers write into (rows) and how a lane brings that to the GPU (a LaneInput). ByteInput is
+for plans that take bytes as the CPU's engine does; pictures.py has the one for all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framewire_server.engines.tensorrt.cuda import GpuThread, Pinned
+from framewire_server.errors import FrameFailure
+
+
+class Input(Protocol):
+    """Makes rows, and for every lane what loads them."""
+
+    @property
+    def max_batch(self) -> int:
+        """How many rows there are in a batch's rows."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Of the input tensor that it fills, as NumPy calls it."""
+        ...
+
+    def shape(self, batch: int) -> tuple[int, ...]:
+        """Shape of the input tensor for `batch` rows."""
+        ...
+
+    def new_rows(self, thread: GpuThread) -> object:
+        """Makes the rows of one batch. Called on the keeper's thread, whose `thread` is."""
+        ...
+
+    def free_rows(self, rows: object) -> None:
+        """Frees them. Called on the keeper's thread; nobody uses them any more. Never raises."""
+        ...
+
+    def attach(self, thread: GpuThread) -> LaneInput:
+        """Makes what loads rows on a lane. Called on the lane's thread, whose `thread` is. Leaves nothing behind when
+        it raises."""
+        ...
+
+
+class LaneInput(Protocol):
+    """Loads rows on one lane; only the lane's thread uses it."""
+
+    def load(self, rows: object, count: int, address: int) -> Mapping[int, FrameFailure]:
+        """Enqueues on the lane's stream what fills rows 0 to `count` - 1 of the input tensor at `address`. Returns the
+        failures of rows that cannot be filled, by row. The rows stay as they are until the lane has waited for its
+        stream."""
+        ...
+
+    def free(self) -> None:
+        """Frees what it holds. Never raises."""
+        ...
+
+
+class ByteInput:
+    """Rows of pinned bytes, uint8 [max_batch, H, W, 3] BGR, copied to the GPU in one go.
+
+    For plans whose input is `framewire_rows` (see engines/front.py), and for all that take such bytes.
+    """
+
+    dtype = "uint8"
+
+    def __init__(self, height: int, width: int, max_batch: int) -> None:
+        self.max_batch = max_batch
+        self._row = height, width, 3
+        self._pinned: dict[int, Pinned] = {}
+
+    def shape(self, batch: int) -> tuple[int, ...]:
+        """See Input."""
+        return batch, *self._row
+
+    def new_rows(self, thread: GpuThread) -> NDArray[np.uint8]:
+        """See Input. Returns zeros."""
+        pinned = thread.pin(self.shape(self.max_batch), np.uint8)
+        pinned.array.fill(0)
+        self._pinned[id(pinned.array)] = pinned  # which keeps the array, and so its id
+        return pinned.array
+
+    def free_rows(self, rows: object) -> None:
+        """See Input."""
+        self._pinned.pop(id(rows)).free()
+
+    def attach(self, thread: GpuThread) -> LaneInput:
+        """See Input."""
+        return _Copy(thread)
+
+
+class _Copy:
+    """Copies rows; holds nothing."""
+
+    def __init__(self, thread: GpuThread) -> None:
+        self._thread = thread
+
+    def load(self, rows: object, count: int, address: int) -> Mapping[int, FrameFailure]:
+        """See LaneInput."""
+        self._thread.copy_in(address, cast("NDArray[Any]", rows)[:count])
+        return {}
+
+    def free(self) -> None:
+        """See LaneInput."""
