@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-from numpy.typing import NDArray
 
 from framewire.v1 import detection_pb2 as pb
 from framewire.v1 import detection_pb2_grpc
@@ -22,7 +21,7 @@ from framewire_server.core.frame import Deliver
 from framewire_server.core.pooled import PooledDevice
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.engines.fake import DeviceTime
-from framewire_server.engines.port import Rows
+from framewire_server.engines.port import ByteRows
 from framewire_server.models.families.ssd import SsdRows
 from framewire_server.models.repository import Entry
 from framewire_server.models.signature import Signature
@@ -65,7 +64,7 @@ class NullPreparer:
         """See Preparer."""
         return self._PICTURE
 
-    def place(self, picture: Picture, row: NDArray[np.uint8]) -> Placement:
+    def place(self, picture: Picture, rows: ByteRows, row: int) -> Placement:
         """See Preparer."""
         return self._PLACEMENT
 
@@ -81,11 +80,17 @@ class NullEngine:
         rows = [(0, 1, 0.9, n / 20, n / 20, 0.5 + n / 20, 0.5 + n / 20) for n in range(BOXES)]
         self._found = np.array(rows, np.float32).reshape(1, 1, BOXES, 7)
 
-    def new_rows(self) -> Rows:
+    def new_rows(self) -> ByteRows:
         """See Engine."""
         return np.zeros((1, 48, 64, 3), np.uint8)
 
-    def infer(self, rows: Rows, count: int) -> Outputs:
+    def attach(self) -> None:
+        """See Engine. No thread needs anything of its own."""
+
+    def detach(self) -> None:
+        """See Engine."""
+
+    def infer(self, rows: ByteRows, count: int) -> Outputs:
         """See Engine."""
         return {"NMS": self._found}
 

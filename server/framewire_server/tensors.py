@@ -9,6 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from framewire_server.errors import FrameFailure
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -26,3 +28,12 @@ class Tensor:
 
 Outputs: TypeAlias = Mapping[str, NDArray[np.generic]]
 """A batch's output tensors by name, the batch axis first."""
+
+
+class Answer(dict[str, NDArray[np.generic]]):
+    """Outputs of a batch in which rows may have failed alone."""
+
+    def __init__(self, outputs: Outputs, failures: Mapping[int, FrameFailure]) -> None:
+        super().__init__(outputs)
+        self.failures = failures
+        """What befell rows, by their numbers; their outputs mean nothing."""

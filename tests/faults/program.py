@@ -20,7 +20,7 @@ from framewire_server.app import Ready, serve
 from framewire_server.config import ServerConfig
 from framewire_server.core.pipeline import Pipeline
 from framewire_server.engines.fake import DeviceTime, FakeEngine, FakePreparer
-from framewire_server.engines.port import Rows
+from framewire_server.engines.port import ByteRows
 from framewire_server.errors import ModelError
 from framewire_server.models.repository import Entry
 from framewire_server.pipeline.detector import Detector
@@ -48,7 +48,7 @@ class Preparer(FakePreparer):
 class Engine(FakeEngine):
     """Fails on a batch that has a failing frame."""
 
-    def infer(self, rows: Rows, count: int) -> Outputs:
+    def infer(self, rows: ByteRows, count: int) -> Outputs:
         """See Engine."""
         if (rows[:count, 0, 0, 0] == FAILS).any():
             raise RuntimeError("a frame of the test's makes the network fail")

@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from framewire_server.core.device import Device
+from framewire_server.core.device import Device, LaneScope
 from framewire_server.core.frame import Frame
 from framewire_server.core.inline import InlineDevice
 from framewire_server.core.mailbox import Mailbox, WhenFull
@@ -73,6 +73,13 @@ class Network:
         self.closed: queue.SimpleQueue[str] = queue.SimpleQueue()
         """Names of the threads that closed it."""
         self.times_closed = 0
+        self.attached: dict[int, str] = {}
+        """Threads that are attached, by their identity."""
+        self.attachments: queue.SimpleQueue[str] = queue.SimpleQueue()
+        """Names of the threads that attached."""
+        self.detachments: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.violations: list[str] = []
+        """Rules of Pipeline that the device broke."""
         self._gated = gated
         self._gate = threading.Semaphore(0)
 
@@ -96,6 +103,22 @@ class Network:
         weakref.finalize(rows, self.rows_gone.put, "rows")
         return rows
 
+    def attach(self) -> None:
+        thread = threading.current_thread()
+        self._hold(threading.get_ident() not in self.attached, f"{thread.name} attached twice")
+        self._hold(not self.times_closed, f"{thread.name} attached to what is closed")
+        self.attached[threading.get_ident()] = thread.name
+        self.attachments.put(thread.name)
+
+    def detach(self) -> None:
+        name = threading.current_thread().name
+        self._hold(self.attached.pop(threading.get_ident(), None) is not None, f"{name} was not attached")
+        self.detachments.put(name)
+
+    def _hold(self, kept: bool, broken: str) -> None:
+        if not kept:
+            self.violations.append(broken)
+
     def decode(self, item: object) -> object:
         if isinstance(item, Slow) and not item.to_resize:
             item.begun.set()
@@ -117,6 +140,7 @@ class Network:
         return picture
 
     def infer(self, rows: object, count: int) -> object:
+        self._hold(threading.get_ident() in self.attached, "a batch ran on a lane that had not attached")
         batch = list(cast("list[str]", rows)[:count])
         self.threads.put(threading.current_thread().name)
         self.started.put(batch)
@@ -136,6 +160,7 @@ class Network:
         return len(str(placement)), 1
 
     def close(self) -> None:
+        self._hold(not self.attached, f"closed while {list(self.attached.values())} were attached")
         self.times_closed += 1
         self.closed.put(threading.current_thread().name)
 
@@ -151,10 +176,18 @@ class Bench:
         workers: int,
         batch_timeout_s: float,
         clock: Callable[[], float],
+        lane_scope: LaneScope = contextlib.nullcontext,
     ) -> None:
         self.scheduler = Scheduler(self._deliver, clock)
         self.device: Device = (
-            InlineDevice("bench", self.scheduler, self._deliver, lanes=lanes, batch_timeout_s=batch_timeout_s)
+            InlineDevice(
+                "bench",
+                self.scheduler,
+                self._deliver,
+                lanes=lanes,
+                batch_timeout_s=batch_timeout_s,
+                lane_scope=lane_scope,
+            )
             if kind == "inline"
             else PooledDevice(
                 "bench",
@@ -163,6 +196,7 @@ class Bench:
                 lanes=lanes,
                 workers=workers,
                 batch_timeout_s=batch_timeout_s,
+                lane_scope=lane_scope,
             )
         )
         self.told: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
@@ -212,9 +246,10 @@ def bench(
     workers: int = 1,
     batch_timeout_s: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
+    lane_scope: LaneScope = contextlib.nullcontext,
 ) -> Iterator[Bench]:
     """Runs a device, and checks that its threads end with the scheduler and that networks are closed once."""
-    made = Bench(kind, networks, lanes, workers, batch_timeout_s, clock)
+    made = Bench(kind, networks, lanes, workers, batch_timeout_s, clock, lane_scope)
     made.device.start()
     try:
         yield made
@@ -230,6 +265,7 @@ def bench(
         made.device.join(PATIENCE_S)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bench-")]
     assert [network.times_closed for network in networks] == [1] * len(networks)
+    assert [network.violations for network in networks] == [[]] * len(networks)
 
 
 def gathered(network: Network, kind: str, count: int) -> None:

@@ -19,7 +19,7 @@ CLIENT = ROOT / "client/python/framewire"
 ALLOWED = {
     "errors": {"core"},
     "config": {"weights"},
-    "tensors": set(),
+    "tensors": {"errors"},
     "weights": set(),
     "core": {"errors", "config"},
     "vision": {"core", "errors"},

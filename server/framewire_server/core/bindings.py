@@ -18,7 +18,7 @@ class Bound:
         self.keys: set[Hashable] = set()
         """The scheduler's keys that lead to it."""
         self.uses = 0
-        """Batches and frames of it that are in progress."""
+        """Batches and frames of it that are in progress, and lanes that it is attached to."""
         self.trouble = Trouble()
 
     @property

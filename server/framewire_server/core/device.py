@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeAlias
 
@@ -27,6 +28,9 @@ OnTrouble: TypeAlias = Callable[[Pipeline, "str | None"], None]
 """Told why a pipeline is unhealthy, in words for people, and None when it answers again. Called from threads of
 the device, one call at a time; must not block."""
 
+LaneScope: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""What every lane's thread lives in, from its first moment to its last; must not raise."""
+
 
 class Device:
     """Threads that pull frames of the device's models from the scheduler until it closes.
@@ -47,6 +51,7 @@ class Device:
         lanes: int,
         batch_timeout_s: float,
         on_trouble: OnTrouble,
+        lane_scope: LaneScope,
     ) -> None:
         """`batch_timeout_s` is in seconds, 0 for never."""
         self.name = name
@@ -54,6 +59,7 @@ class Device:
         """May be set until the device starts."""
         self._scheduler = scheduler
         self._deliver = deliver
+        self._lane_scope = lane_scope
         self._bindings = Bindings(self._ended)
         self._lanes = Lanes(f"{name}-lane", lanes, self._run_lane)
         self._running = Meter(lanes, scheduler.clock())
@@ -67,12 +73,12 @@ class Device:
         """Has frames of the scheduler's key `key` answered by `pipeline`, in place of what answered them before.
 
         Frames already taken stay with the former pipeline, which is closed, on a thread of the device, once no
-        key leads to it and its last frame has its outcome. A pipeline may be bound under several keys, but not
-        again once it was closed. Bind and unbind from one thread at a time.
+        key leads to it, its last frame has its outcome, and every lane has detached from it. A pipeline may be
+        bound under several keys, but not again once it was closed. Bind and unbind from one thread at a time.
         """
         with self._scheduler.lock:
             self._bindings.bind(key, pipeline)
-            self._wake()  # for frames that wait, and for rows of a former pipeline, which idle lanes drop
+            self._wake()  # for frames that wait, and for a former pipeline, from which idle lanes detach
 
     def unbind(self, key: Hashable) -> None:
         """Leaves frames of `key` alone from now on; does nothing when no pipeline answers it."""
@@ -135,8 +141,12 @@ class Device:
         return left_s
 
     def _next_batch(self, lane: Lane) -> Batch | None:
-        """Waits for a batch and begins it. None at the end."""
+        """Waits for a batch and begins it. None at the end, or when there is a pipeline to detach from."""
         raise NotImplementedError
+
+    def _should_leave(self, lane: Lane) -> bool:
+        """Whether a lane that finds no batch should not wait for one. Call with the lock held."""
+        return self._scheduler.closed or lane.retirements != self._bindings.retirements
 
     def _join_threads(self, deadline: Deadline) -> None:
         """Waits for the threads that work, but for those that hang."""
@@ -144,15 +154,18 @@ class Device:
             log.warning("%s has not ended and is left behind, in %s", lane.thread.name, _in_which(lane))
 
     def _run_lane(self, lane: Lane) -> None:
-        while self._run_next(lane):
-            pass
-        lane.rows.clear()  # here, since this thread made them
+        with self._lane_scope():
+            while self._run_next(lane):
+                pass
+            self._detach(lane, list(lane.attached))
 
     def _run_next(self, lane: Lane) -> bool:
         # A function of its own, so that an idle lane holds nothing of its last batch.
+        if lane.retirements != self._bindings.retirements:
+            self._detach(lane, self._retired(lane))
         batch = self._next_batch(lane)
         if batch is None:
-            return False
+            return lane.retirements != self._bindings.retirements
         outcomes, succeeded = batch.run(batch)
         with self._scheduler.lock:
             goes_on = self._end(batch, succeeded)
@@ -162,6 +175,31 @@ class Device:
                 log.warning("%s is rebuilt: model %s failed", lane.thread.name, batch.bound.pipeline.name)
         self._tell(batch.bound)
         return goes_on
+
+    def _attach(self, lane: Lane, bound: Bound) -> None:
+        """Attaches a pipeline to the lane whose thread this is, before its first batch there. Raises what the
+        pipeline raises."""
+        if bound in lane.attached:
+            return
+        bound.pipeline.attach()
+        lane.attached.add(bound)
+        with self._scheduler.lock:
+            self._bindings.enter(bound)
+
+    def _retired(self, lane: Lane) -> list[Bound]:
+        with self._scheduler.lock:
+            return lane.forget_retired(self._bindings.retirements)
+
+    def _detach(self, lane: Lane, bounds: Iterable[Bound]) -> None:
+        for bound in bounds:
+            lane.rows.pop(bound, None)  # here, since this thread made them
+            try:
+                bound.pipeline.detach()
+            except Exception:
+                log.exception("%s: model %s", lane.thread.name, bound.pipeline.name)
+            lane.attached.discard(bound)
+            with self._scheduler.lock:
+                self._bindings.leave(bound)
 
     def _begin(self, batch: Batch) -> Batch:
         """Starts a batch whose use was counted. Call with the lock held."""
@@ -186,6 +224,8 @@ class Device:
             lane.failures[bound] = in_a_row = lane.failures.get(bound, 0) + 1
             if bound.trouble.failed(in_a_row):
                 self._replace(lane)
+        if bound.retired:
+            lane.retirements = 0  # it may have attached after it let go of what was retired
         self._bindings.leave(bound)
         return not lane.replaced
 

@@ -5,8 +5,10 @@ Handing pictures from a worker to a lane costs more than it gains where both are
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from framewire_server.core.bindings import Bound
-from framewire_server.core.device import Device, OnTrouble
+from framewire_server.core.device import Device, LaneScope, OnTrouble
 from framewire_server.core.frame import Deliver, Frame
 from framewire_server.core.lanes import Answer, Batch, Lane
 from framewire_server.core.outcomes import Outcome
@@ -26,10 +28,17 @@ class InlineDevice(Device):
         lanes: int,
         batch_timeout_s: float = 30.0,
         on_trouble: OnTrouble = lambda pipeline, reason: None,
+        lane_scope: LaneScope = nullcontext,
     ) -> None:
         """See Device."""
         super().__init__(
-            name, scheduler, deliver, lanes=lanes, batch_timeout_s=batch_timeout_s, on_trouble=on_trouble
+            name,
+            scheduler,
+            deliver,
+            lanes=lanes,
+            batch_timeout_s=batch_timeout_s,
+            on_trouble=on_trouble,
+            lane_scope=lane_scope,
         )
         # One for each, so that a lane that waits for company cannot take the wake-up of another one.
         self._company = [scheduler.condition(each_frame=True) for _ in range(lanes)]
@@ -39,11 +48,8 @@ class InlineDevice(Device):
         """Waits for a frame, then adds what else waits for the same pipeline."""
         scheduler, bindings = self._scheduler, self._bindings
         with scheduler.lock:
-            while True:
-                lane.forget_retired(bindings.retirements)
-                if taken := scheduler.take(bindings.__contains__):
-                    break
-                if scheduler.closed:
+            while not (taken := scheduler.take(bindings.__contains__)):
+                if self._should_leave(lane):
                     return None
                 self._work.wait()
             key, frame = taken
@@ -70,6 +76,7 @@ class InlineDevice(Device):
         if bound.trouble.out:
             return refused(frames), None
         try:
+            self._attach(lane, bound)
             if bound not in lane.rows:
                 lane.rows[bound] = pipeline.new_rows()
         except Exception as error:  # say, no memory for rows: the lane goes on

@@ -15,7 +15,7 @@ from framewire_server.core.outcomes import Outcome
 log = logging.getLogger(__name__)
 
 Answer: TypeAlias = "tuple[list[tuple[Frame, Outcome]], bool | None]"
-"""Outcomes of a batch, and whether the pipeline answered: None when no frame came as far as that."""
+"""Outcomes of a batch, and whether the pipeline answered: None when no frame shows that."""
 
 
 class Batch:
@@ -52,9 +52,12 @@ class Lane:
         self.generation = generation
         self.rows: dict[Bound, object] = {}
         """What its thread made for pipelines; only its thread touches it."""
+        self.attached: set[Bound] = set()
+        """Pipelines that have something of their own on its thread; each counts as a use of the pipeline."""
         self.failures: dict[Bound, int] = {}
         """Batches in a row that failed on it."""
-        self._retirements = 0
+        self.retirements = 0
+        """Up to which number of retired pipelines it has let go of them."""
         self.batch: Batch | None = None
         """What it runs now."""
         self.replaced = False
@@ -68,15 +71,13 @@ class Lane:
         batch = self.batch  # it may end while nobody holds the lock
         return batch is not None and batch.given_up
 
-    def forget_retired(self, retirements: int) -> None:
-        """Drops what it made for pipelines that are no longer bound, if `retirements` shows that there may be some.
-        Called by its thread, between batches."""
-        if retirements == self._retirements:
-            return
-        self._retirements = retirements
-        for made in (self.rows, self.failures):
-            for bound in [bound for bound in made if bound.retired]:
-                del made[bound]
+    def forget_retired(self, retirements: int) -> list[Bound]:
+        """Drops what it counted for pipelines that are no longer bound; returns those that are still attached to
+        it. Called by its thread, between batches, with the lock held."""
+        self.retirements = retirements
+        for bound in [bound for bound in self.failures if bound.retired]:
+            del self.failures[bound]
+        return [bound for bound in self.attached if bound.retired]
 
 
 class Lanes:

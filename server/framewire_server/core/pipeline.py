@@ -17,7 +17,8 @@ _HANGS = "the model hangs, so that it was not asked about this frame"
 
 class Pipeline(Protocol):
     """Prepares, infers and decodes frames of one model. Pictures, rows, placements and outputs are opaque
-    to the core. Every method may be called from several threads, each with its own rows."""
+    to the core. Every method may be called from several threads, each with its own rows; `infer` and `detect` only
+    from lanes that are attached."""
 
     @property
     def name(self) -> str:
@@ -40,7 +41,16 @@ class Pipeline(Protocol):
         ...
 
     def new_rows(self) -> object:
-        """Makes the input rows of one batch."""
+        """Makes the input rows of one batch. Any thread may ask."""
+        ...
+
+    def attach(self) -> None:
+        """Makes what belongs to the calling thread, a lane's, before its first batch. What it raises fails that
+        batch, and the next one tries again."""
+        ...
+
+    def detach(self) -> None:
+        """Frees what `attach` made, on the same thread: the lane will run no more of it. Never raises."""
         ...
 
     def decode(self, item: object) -> object:
@@ -64,8 +74,8 @@ class Pipeline(Protocol):
         ...
 
     def close(self) -> None:
-        """Frees what it holds. Called once, when no thread is in any of its methods, and none comes again; the
-        rows of idle lanes may go after it."""
+        """Frees what it holds. Called once, when every lane has detached, no thread is in any of its methods, and
+        none comes again."""
         ...
 
 
@@ -103,9 +113,13 @@ def refused(frames: Collection[Frame]) -> list[tuple[Frame, Outcome]]:
     return [(frame, model_failed(frame, _HANGS)) for frame in frames]
 
 
-def is_answer(outcomes: Sequence[tuple[Frame, Outcome]]) -> bool:
-    """Whether what became of a batch shows a model that works: a frame of it was answered."""
-    return any(isinstance(outcome, Found) for _, outcome in outcomes)
+def is_answer(outcomes: Sequence[tuple[Frame, Outcome]]) -> bool | None:
+    """Whether what became of a batch shows a model that works: a frame of it was answered. None when it shows
+    nothing, since every frame failed for what was in it."""
+    if any(isinstance(outcome, Found) for _, outcome in outcomes):
+        return True
+    reasons = {outcome.reason for _, outcome in outcomes if isinstance(outcome, Failed)}
+    return False if ErrorReason.MODEL_FAILED in reasons else None
 
 
 def run_batch(

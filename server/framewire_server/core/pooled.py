@@ -10,15 +10,24 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Hashable
+from contextlib import nullcontext
 from functools import partial
 
 from framewire_server.core.bindings import Bound
 from framewire_server.core.deadline import Deadline
-from framewire_server.core.device import Device, OnTrouble, log
+from framewire_server.core.device import Device, LaneScope, OnTrouble, log
 from framewire_server.core.frame import Deliver, Frame
 from framewire_server.core.lanes import Answer, Batch, Lane
 from framewire_server.core.meter import Meter
-from framewire_server.core.pipeline import Pipeline, Placed, failure, is_answer, refused, run_batch
+from framewire_server.core.pipeline import (
+    Pipeline,
+    Placed,
+    batch_failed,
+    failure,
+    is_answer,
+    refused,
+    run_batch,
+)
 from framewire_server.core.rows import Filling, Rows
 from framewire_server.core.scheduler import Scheduler
 
@@ -36,10 +45,17 @@ class PooledDevice(Device):
         workers: int,
         batch_timeout_s: float = 30.0,
         on_trouble: OnTrouble = lambda pipeline, reason: None,
+        lane_scope: LaneScope = nullcontext,
     ) -> None:
         """See Device."""
         super().__init__(
-            name, scheduler, deliver, lanes=lanes, batch_timeout_s=batch_timeout_s, on_trouble=on_trouble
+            name,
+            scheduler,
+            deliver,
+            lanes=lanes,
+            batch_timeout_s=batch_timeout_s,
+            on_trouble=on_trouble,
+            lane_scope=lane_scope,
         )
         self._rows: dict[Bound, Rows] = {}
         self._turns: deque[Rows] = deque()
@@ -211,12 +227,10 @@ class PooledDevice(Device):
         scheduler = self._scheduler
         with scheduler.lock:
             while not (rows := self._startable(now := scheduler.clock())):
-                lane.forget_retired(self._bindings.retirements)
-                if scheduler.closed:
+                if self._should_leave(lane):
                     return None
                 waits = [r.wait_s(now) for r in self._turns]
                 self._row_settled.wait(min((wait for wait in waits if wait), default=None))
-            lane.forget_retired(self._bindings.retirements)
             filling = rows.seal()
             self._row_freed.notify_all()  # the next batch may be opened
             run, lost = partial(self._run, rows, filling), partial(self._lost, rows, filling)
@@ -243,6 +257,11 @@ class PooledDevice(Device):
         if out or not placed:
             self._free(rows, filling)
             return (refused(batch.frames) if out else []), None
+        try:
+            self._attach(batch.lane, rows.bound)
+        except Exception as error:
+            self._free(rows, filling)
+            return batch_failed(rows.bound.pipeline, batch.frames, error), False
         count = len(filling.placed)
         pipeline, clock = rows.bound.pipeline, self._scheduler.clock
         answered = run_batch(pipeline, filling.rows, count, placed, clock, lambda: self._free(rows, filling))

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from framewire_server.engines.port import Rows
+from framewire_server.engines.port import ByteRows
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.decode import EncodedFrame, Picture
 from framewire_server.vision.geometry import Placement, Resize, placement
@@ -33,11 +32,17 @@ class FakeEngine:
         self._before = before
         self.closed = False
 
-    def new_rows(self) -> Rows:
+    def new_rows(self) -> ByteRows:
         """See Engine."""
         return np.zeros((self.max_batch, *self._size, 3), np.uint8)
 
-    def infer(self, rows: Rows, count: int) -> Outputs:
+    def attach(self) -> None:
+        """See Engine. No thread needs anything of its own."""
+
+    def detach(self) -> None:
+        """See Engine."""
+
+    def infer(self, rows: ByteRows, count: int) -> Outputs:
         """See Engine."""
         self._before(count)
         found = np.zeros((count, 1, 1, 7), np.float32)
@@ -110,8 +115,8 @@ class FakePreparer:
         first_byte = np.uint8(frame.content[0] if frame.content else 0)
         return np.broadcast_to(first_byte, (frame.height, frame.width, 3))
 
-    def place(self, picture: Picture, row: NDArray[np.uint8]) -> Placement:
+    def place(self, picture: Picture, rows: ByteRows, row: int) -> Placement:
         """See Preparer."""
-        row[0, 0] = picture[0, 0]
+        rows[row, 0, 0] = picture[0, 0]
         height, width = picture.shape[:2]
-        return placement(Resize.STRETCH, width, height, row.shape[1], row.shape[0])
+        return placement(Resize.STRETCH, width, height, rows.shape[2], rows.shape[1])

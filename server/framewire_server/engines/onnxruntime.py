@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from framewire_server.engines.front import ROWS, add_front, outside
-from framewire_server.engines.port import Rows
+from framewire_server.engines.port import ByteRows
 from framewire_server.errors import ModelError
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.preprocessing import Preprocessing
@@ -51,14 +51,20 @@ class OnnxRuntimeEngine:
         self._session, self.front_in_graph = self._load(path, model, threads)
         self._warm_up(path)
 
-    def new_rows(self) -> Rows:
+    def new_rows(self) -> ByteRows:
         """See Engine."""
         shape = self._image.shape
         height, width = shape[-3:-1] if self._channels_last else shape[-2:]
         assert height and width  # recognition refuses other models
         return np.zeros((self.max_batch, height, width, 3), np.uint8)
 
-    def infer(self, rows: Rows, count: int) -> Outputs:
+    def attach(self) -> None:
+        """See Engine. No thread needs anything of its own."""
+
+    def detach(self) -> None:
+        """See Engine."""
+
+    def infer(self, rows: ByteRows, count: int) -> Outputs:
         """See Engine."""
         used = rows if self._fixed_batch else rows[:count]
         feed: dict[str, NDArray[np.generic]] = (
@@ -72,7 +78,7 @@ class OnnxRuntimeEngine:
         """See Engine. The session goes, and with it weights and arenas."""
         del self._session
 
-    def _outside(self, rows: Rows) -> NDArray[np.generic]:
+    def _outside(self, rows: ByteRows) -> NDArray[np.generic]:
         return outside(
             rows,
             self._image,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
+from framewire_server.engines.port import ByteRows
 from framewire_server.vision.decode import EncodedFrame, Picture, decode
 from framewire_server.vision.geometry import Placement
 from framewire_server.vision.placing import place
@@ -22,6 +20,6 @@ class OpenCvPreparer:
         """See Preparer."""
         return decode(frame, self._max_pixels)
 
-    def place(self, picture: Picture, row: NDArray[np.uint8]) -> Placement:
+    def place(self, picture: Picture, rows: ByteRows, row: int) -> Placement:
         """See Preparer."""
-        return place(picture, row, self._preprocessing)
+        return place(picture, rows[row], self._preprocessing)

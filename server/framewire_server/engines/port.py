@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,16 @@ from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.decode import EncodedFrame, Picture
 from framewire_server.vision.geometry import Placement
 
-Rows: TypeAlias = NDArray[np.uint8]
-"""The input of one batch: uint8 [max_batch, H, W, 3], BGR."""
+Rows: TypeAlias = Any
+"""The input of one batch, as an engine makes it and its preparer fills it; opaque to all others."""
+
+ByteRows: TypeAlias = NDArray[np.uint8]
+"""Rows of most engines: uint8 [max_batch, H, W, 3], BGR."""
 
 
 class Engine(Protocol):
-    """One network on one device. It knows no boxes. Safe to use from several threads, each with its own rows."""
+    """One network on one device. It knows no boxes. Safe to use from several threads, each with its own rows;
+    `infer` only from threads that are attached."""
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
@@ -29,16 +33,26 @@ class Engine(Protocol):
         ...
 
     def new_rows(self) -> Rows:
-        """Makes the rows of one batch where the engine reads them."""
+        """Makes the rows of one batch where the engine reads them. Any thread may ask."""
+        ...
+
+    def attach(self) -> None:
+        """Makes what belongs to the calling thread; may raise. See Pipeline."""
+        ...
+
+    def detach(self) -> None:
+        """Frees what `attach` made, on the same thread; never raises."""
         ...
 
     def infer(self, rows: Rows, count: int) -> Outputs:
         """Runs the first `count` rows; blocks without the interpreter's lock. An engine of a fixed batch size
-        runs all rows; outputs may then be longer than `count`."""
+        runs all rows; outputs may then be longer than `count`. They are valid until the thread's next `infer`. Where
+        rows can fail alone, it is an Answer."""
         ...
 
     def close(self) -> None:
-        """Frees what it holds. Called once, when no thread is in it and none comes again."""
+        """Frees what it holds, rows included. Called once, by any thread, when all have detached and none comes
+        again."""
         ...
 
 
@@ -49,6 +63,6 @@ class Preparer(Protocol):
         """Returns the upright picture, uint8 [h, w, 3] BGR. Raises FrameFailure."""
         ...
 
-    def place(self, picture: Picture, row: NDArray[np.uint8]) -> Placement:
-        """Resizes the picture into a row (uint8 [H, W, 3]) and says where it lies there."""
+    def place(self, picture: Picture, rows: Rows, row: int) -> Placement:
+        """Resizes the picture into row number `row` and says where it lies there."""
         ...

@@ -8,10 +8,10 @@ from typing import cast
 import numpy as np
 
 from framewire_server.core.outcomes import Detection
-from framewire_server.engines.port import Engine, Preparer, Rows
+from framewire_server.engines.port import Engine, Preparer
 from framewire_server.models.options import EffectiveOptions
 from framewire_server.models.spec import ModelSpec
-from framewire_server.tensors import Outputs
+from framewire_server.tensors import Answer, Outputs
 from framewire_server.vision.boxes import best, plausible, suppress
 from framewire_server.vision.decode import EncodedFrame, Picture
 from framewire_server.vision.geometry import Placement
@@ -35,17 +35,25 @@ class Detector:
         """See Pipeline."""
         return self._engine.new_rows()
 
+    def attach(self) -> None:
+        """See Pipeline."""
+        self._engine.attach()
+
+    def detach(self) -> None:
+        """See Pipeline."""
+        self._engine.detach()
+
     def decode(self, item: object) -> object:
         """See Pipeline."""
         return self._preparer.decode(cast(EncodedFrame, item))
 
     def place(self, picture: object, rows: object, row: int) -> object:
         """See Pipeline."""
-        return self._preparer.place(cast(Picture, picture), cast(Rows, rows)[row])
+        return self._preparer.place(cast(Picture, picture), rows, row)
 
     def infer(self, rows: object, count: int) -> object:
         """See Pipeline."""
-        return self._engine.infer(cast(Rows, rows), count)
+        return self._engine.infer(rows, count)
 
     def close(self) -> None:
         """See Pipeline."""
@@ -57,7 +65,10 @@ class Detector:
         return where.width, where.height
 
     def detect(self, outputs: object, row: int, placement: object, options: object) -> Sequence[Detection]:
-        """See Pipeline. Thresholds, allow-list, suppression, the best few, back to the picture, labels."""
+        """See Pipeline. Thresholds, allow-list, suppression, the best few, back to the picture, labels. Raises the
+        FrameFailure of a row that failed alone."""
+        if isinstance(outputs, Answer) and (failed := outputs.failures.get(row)):
+            raise failed
         wanted = cast(EffectiveOptions, options).for_spec(self.spec)
         found = plausible(self.spec.decoder(cast(Outputs, outputs), row, wanted.score_threshold))
         if wanted.allowed is not None:
