@@ -135,8 +135,7 @@ def _identities(load: Crew, server: Process, seconds: float) -> list[Figure]:
             at_most=1 + FAIR,
         ),
         Figure(f"{what} each of {RIVALS} others, 1 frame may wait", advantage(RIVALS, 1), at_most=1 + FAIR),
-        # No target: one mailbox of one frame cannot fill half of the rows that come free at once.
-        Figure(f"{what} another, 1 frame may wait", advantage(1, 1)),
+        Figure(f"{what} another, 1 frame may wait", advantage(1, 1), at_most=1 + FAIR),
     ]
 
 

@@ -27,6 +27,7 @@ from framewire_server.models.repository import Entry
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match, ModelSpec
 from framewire_server.pipeline.detector import Detector
+from framewire_server.process import settle
 from framewire_server.tensors import Outputs, Tensor
 from framewire_server.vision.decode import EncodedFrame, Picture
 from framewire_server.vision.geometry import Placement, Resize, placement
@@ -132,11 +133,13 @@ async def _echo() -> None:
     detection_pb2_grpc.add_DetectionServiceServicer_to_server(Echo(), server)  # type: ignore[abstract]  # DetectImage stays out
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    settle()
     print(f"listening on 127.0.0.1:{port}", flush=True)
     await server.wait_for_termination()
 
 
 def _ready(server: Ready) -> None:
+    settle()  # as `framewire serve` does
     print(f"listening on {server.address}", flush=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -166,17 +165,10 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     loop.call_soon_threadsafe(stop.set)
 
 
-def _settle() -> None:
-    """Makes the process a server's: lanes run side by side, and what is loaded stays."""
-    import cv2
-
-    cv2.setNumThreads(1)  # threads of OpenCV's own would only get in the lanes' way
-    gc.collect()
-    gc.freeze()  # looking through all that is loaded again and again would hold everything up
-
-
 def _print_ready(ready: Ready) -> None:
-    _settle()
+    from framewire_server.process import settle
+
+    settle()
     for entry in ready.models:
         if entry.spec is None:
             typer.echo(f"model {entry.name}: FAILED: {entry.failure}")

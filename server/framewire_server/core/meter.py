@@ -27,6 +27,11 @@ class Meter:
         self._working -= 1
         self._ended_minus_begun_s += now
 
+    @property
+    def all_work(self) -> bool:
+        """Whether no thread is idle."""
+        return self._working >= self.threads
+
     def busy_s(self, now: float) -> float:
         """Seconds of work until now, over all threads."""
         return self._ended_minus_begun_s + self._working * now

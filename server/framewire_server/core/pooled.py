@@ -2,7 +2,8 @@
 
 A worker takes a frame only when a row is free for it, decodes it, claims a row of the batch being filled
 and resizes into it. A lane that is free seals that batch and waits only for resizes in progress; while it
-infers, the next batch fills. So idle means a batch of one at once, and busy means that frames gather.
+infers, the next batch fills, row by row (see Spacing). So idle means a batch of one at once, and busy means that
+frames gather.
 """
 
 from __future__ import annotations
@@ -64,6 +65,10 @@ class PooledDevice(Device):
         self._row_settled = scheduler.condition(each_frame=False)
         self._conditions += [self._row_freed, self._row_settled]
         self._preparing = Meter(workers, scheduler.clock())
+        self._minded = False
+        """Whether a worker minds the time at which more rows are given out."""
+        self._held_back = False
+        """Whether a frame was found that must wait for that time."""
         self._workers = [
             threading.Thread(target=self._run_worker, name=f"{name}-prepare-{n}", daemon=True)
             for n in range(workers)
@@ -152,20 +157,45 @@ class PooledDevice(Device):
             while not (taken := scheduler.take(self._has_room)):
                 if scheduler.closed:
                     return None
-                self._work.wait()
+                self._wait_for_work()
             key, frame = taken
             bound = self._bindings[key]
             self._bindings.enter(bound)
             rows = self._rows[bound]
             rows.decoding += 1
             self._preparing.begin(frame.taken_at)
+            self._look_again()  # there may be room for more, and else somebody has to mind the time
             return rows, frame
 
     def _has_room(self, key: Hashable) -> bool:
         if key not in self._bindings:
             return False
         bound = self._bindings[key]
-        return bound.trouble.out or self._rows[bound].room > 0
+        rows = self._rows[bound]
+        if bound.trouble.out or not self._running.all_work:
+            return bound.trouble.out or rows.room > 0
+        has_room = rows.room_by(self._scheduler.clock()) > 0
+        self._held_back |= not has_room and rows.room > 0
+        return has_room
+
+    def _wait_for_work(self) -> None:
+        """Waits for a frame, or while some are held back, for the time at which more rows are given out. One worker
+        minds that."""
+        now = self._scheduler.clock()
+        waits = [rows.spacing.wait_s(now) for rows in self._turns] if self._held_back else []
+        left_s = min((wait for wait in waits if wait), default=None)
+        if self._minded or left_s is None:
+            self._work.wait()
+            return
+        self._minded = True
+        self._work.wait(left_s)
+        self._minded = False
+
+    def _look_again(self) -> None:
+        """Has a worker see whether frames that were held back may be taken now. Call with the lock held."""
+        if self._held_back:
+            self._held_back = False
+            self._work.notify()
 
     def _end_frame(self, rows: Rows) -> None:
         """Ends what `_take` began for a frame that comes to lie in no row."""
@@ -229,10 +259,12 @@ class PooledDevice(Device):
             while not (rows := self._startable(now := scheduler.clock())):
                 if self._should_leave(lane):
                     return None
+                self._look_again()  # now that a lane is idle
                 waits = [r.wait_s(now) for r in self._turns]
                 self._row_settled.wait(min((wait for wait in waits if wait), default=None))
-            filling = rows.seal()
+            filling = rows.seal(now)
             self._row_freed.notify_all()  # the next batch may be opened
+            self._look_again()
             run, lost = partial(self._run, rows, filling), partial(self._lost, rows, filling)
             batch = self._begin(Batch(lane, rows.bound, filling.frames.values(), run, lost))
             while filling.resizing and not batch.given_up:  # from here on the batch is watched
@@ -255,20 +287,22 @@ class PooledDevice(Device):
         placed = [each for each in filling.placed if each]
         out = rows.bound.trouble.out
         if out or not placed:
-            self._free(rows, filling)
+            self._free(rows, filling, batch)
             return (refused(batch.frames) if out else []), None
         try:
             self._attach(batch.lane, rows.bound)
         except Exception as error:
-            self._free(rows, filling)
+            self._free(rows, filling, batch)
             return batch_failed(rows.bound.pipeline, batch.frames, error), False
         count = len(filling.placed)
         pipeline, clock = rows.bound.pipeline, self._scheduler.clock
-        answered = run_batch(pipeline, filling.rows, count, placed, clock, lambda: self._free(rows, filling))
+        free = partial(self._free, rows, filling, batch)
+        answered = run_batch(pipeline, filling.rows, count, placed, clock, free)
         return answered, is_answer(answered)
 
-    def _free(self, rows: Rows, filling: Filling) -> None:
+    def _free(self, rows: Rows, filling: Filling, batch: Batch) -> None:
         with self._scheduler.lock:
+            rows.spacing.ran(self._scheduler.clock() - batch.started_at, self._running.threads)
             if rows.free_again(filling, filling.rows):
                 self._offer(rows)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from framewire_server.core.bindings import Bound
 from framewire_server.core.frame import Frame
 from framewire_server.core.pipeline import Placed
+from framewire_server.core.spacing import Spacing
 
 
 class Filling:
@@ -57,14 +58,20 @@ class Rows:
         self.bound = bound
         self.free = deque(batches)
         self.filling: Filling | None = None
+        self.spacing = Spacing(bound.pipeline.max_batch)
         self.decoding = 0
         """Frames that workers took and that have not claimed a row yet."""
 
     @property
     def room(self) -> int:
-        """Frames that may be taken now."""
+        """Frames that may be taken when a lane is idle."""
         filling = self.filling.room if self.filling else 0
         return filling + len(self.free) * self.bound.pipeline.max_batch - self.decoding
+
+    def room_by(self, now: float) -> int:
+        """Frames that may be taken by now while all lanes are busy."""
+        claimed = len(self.filling.placed) if self.filling else 0
+        return min(self.room, self.spacing.given_out(now) - claimed - self.decoding)
 
     def open(self) -> Filling | None:
         """Returns the batch with room for one more row, opening the next if rows are free."""
@@ -80,10 +87,11 @@ class Rows:
             return 0.0
         return max(0.0, self.filling.opened_at + self.bound.pipeline.batch_wait_s - now)
 
-    def seal(self) -> Filling:
+    def seal(self, now: float) -> Filling:
         """Returns the filling batch, which takes no more rows. There must be one."""
         assert self.filling is not None
         sealed, self.filling = self.filling, None
+        self.spacing.sealed(now, resizing=sealed.resizing > 0)
         return sealed
 
     def free_again(self, filling: Filling, rows: object) -> bool:
@@ -97,4 +105,7 @@ class Rows:
 
     def abandon(self) -> bool:
         """Forgets the filling batch, unless a thread is still resizing into it; returns whether it had rows."""
-        return bool(self.filling and not self.filling.resizing and self.seal().placed)
+        if self.filling is None or self.filling.resizing:
+            return False
+        abandoned, self.filling = self.filling, None
+        return bool(abandoned.placed)
