@@ -44,7 +44,7 @@ ALLOWED = {
     "lifecycle": {"core", "models", "config", "errors"},
     "quality": {"core", "models", "pipeline", "vision", "config", "errors", "framewire"},
     "demo": {"quality", "framewire"},
-    "cli": {"app", "config", "errors", "models", "demo", "quality", "framewire"},
+    "cli": {"app", "config", "engines", "errors", "models", "demo", "quality", "framewire"},
     "__main__": {"cli"},
     "observe": set(),
 }

@@ -12,6 +12,7 @@ from framewire.commands.detect import detect
 from framewire_server.cli.check import check
 from framewire_server.cli.convert import convert
 from framewire_server.cli.demo import demo
+from framewire_server.cli.doctor import doctor
 from framewire_server.cli.evaluate import evaluate
 from framewire_server.cli.inspect import inspect, schema
 from framewire_server.cli.serve import serve
@@ -36,6 +37,7 @@ app.command("detect")(detect)
 app.command("bench")(bench)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")
+app.command("doctor")(doctor)
 app.command("demo")(demo)
 
 

@@ -1,0 +1,75 @@
+"""`framewire doctor`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from framewire_server.cli.extras import require
+
+if TYPE_CHECKING:
+    from framewire_server.engines.tensorrt.diagnosis import Diagnosis
+
+_MARKS = {"ok": "ok", "mind": "mind", "none": "-", "bad": "NO"}
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
+) -> None:
+    """Show what this machine has for serving on a GPU, what is missing, and what would be used.
+
+    The status is 0 when all that `framewire serve --device cuda` needs is there, and 1 when it is not. Without a
+    GPU that is no fault: models run on the CPU.
+    """
+    require("server", "doctor")
+    from framewire_server.engines.tensorrt.diagnosis import diagnose
+
+    diagnosis = diagnose(_plan_cache())
+    typer.echo(_document(diagnosis) if as_json else _table(diagnosis))
+    sys.exit(0 if diagnosis.ready else 1)
+
+
+def _plan_cache() -> Path:
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from framewire_server.config import ServerConfig
+
+    try:
+        config = ServerConfig()
+    except (ValidationError, SettingsError) as error:
+        sys.exit(f"framewire: a setting in the environment (FRAMEWIRE_...) is wrong: {error}")
+    return getattr(config, "plan_cache", Path.home() / ".cache/framewire/plans")
+
+
+def _table(diagnosis: Diagnosis) -> str:
+    width = max(len(line.subject) for line in diagnosis.lines)
+    rows = []
+    for line in diagnosis.lines:
+        rows.append(f"{line.subject:<{width}}  {_MARKS[line.verdict]:<4}  {line.found}")
+        if line.advice:
+            rows.append(f"{'':<{width}}        {line.advice}")
+    return "\n".join([*rows, "", *diagnosis.uses])
+
+
+def _document(diagnosis: Diagnosis) -> str:
+    lines = [
+        {
+            "subject": line.subject,
+            "verdict": line.verdict,
+            "found": line.found,
+            **({"advice": line.advice} if line.advice else {}),
+        }
+        for line in diagnosis.lines
+    ]
+    document = {
+        "ready": diagnosis.ready,
+        "lines": lines,
+        "uses": list(diagnosis.uses),
+        "found": diagnosis.found,
+    }
+    return json.dumps(document, indent=2)

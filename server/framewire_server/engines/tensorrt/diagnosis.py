@@ -1,0 +1,216 @@
+"""What a machine has for GPUs, what does not go together, and what a server would use of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from framewire_server.engines.tensorrt import probes
+from framewire_server.engines.tensorrt.fitting import Misfit, misfits
+
+Verdict = Literal["ok", "mind", "none", "bad"]
+"""`mind`: works, with something to know; `none`: an option that is not there; `bad`: nothing runs on the GPU."""
+
+_GIB = 1 << 30
+_NAMES = {
+    "driver": "driver",
+    "tensorrt": "TensorRT",
+    "pycuda": "pycuda",
+    "graphs": "CUDA graphs",
+    "decode": "JPEG",
+    "onnxruntime": "ONNX Runtime",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that was looked at."""
+
+    subject: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All that was found."""
+
+    lines: tuple[Line, ...]
+    uses: tuple[str, ...]
+    """What `framewire serve --device cuda` would do, or why it would not start, and what runs without it."""
+    ready: bool
+    """Whether all that serving on a GPU needs is there."""
+    found: dict[str, dict[str, Any]]
+    """The answers of the probes, by name."""
+
+
+def diagnose(plan_cache: Path, ask: Callable[[str], dict[str, Any]] = probes.ask) -> Diagnosis:
+    """Looks at everything, each library in a process of its own, at most about a minute. Never raises."""
+    with ThreadPoolExecutor(len(probes.PROBES)) as pool:
+        found = dict(zip(probes.PROBES, pool.map(ask, probes.PROBES), strict=True))
+    wrong = misfits(found, machine=platform.release())
+    lines = [
+        _driver(found["driver"]),
+        *(_gpu(gpu, wrong) for gpu in found["driver"].get("gpus", ())),
+        _tensorrt(found["tensorrt"], wrong),
+        _pycuda(found["pycuda"], wrong),
+        _kernel(found["pycuda"]),
+        _graphs(found["graphs"], wrong),
+        _decode(found["decode"], wrong),
+        _plan_cache(plan_cache),
+        _onnxruntime(found["onnxruntime"]),
+    ]
+    ready = _is_ready(lines)
+    return Diagnosis(tuple(lines), tuple(_uses(lines, ready)), ready, found)
+
+
+def _is_ready(lines: list[Line]) -> bool:
+    """One GPU of several is enough; everything else that is `bad` is needed."""
+    gpus = [line for line in lines if _is_gpu(line)]
+    others = [line for line in lines if not _is_gpu(line)]
+    return any(gpu.verdict != "bad" for gpu in gpus) and all(line.verdict != "bad" for line in others)
+
+
+def _driver(found: dict[str, Any]) -> Line:
+    version = found.get("version")
+    if found.get("missing"):
+        advice = "install NVIDIA's driver, or start the container with --gpus all; on a Jetson it is part of JetPack"
+        return Line("driver", "bad", found["error"], advice)
+    if "error" in found:
+        return Line("driver", "bad", f"{version}: {found['error']}" if version else found["error"])
+    text = f"{version or 'version unknown'}, for CUDA {_dotted(found['cuda'])} and older"
+    if not found["gpus"]:
+        return Line("driver", "bad", f"{text}, but it sees no GPU", "CUDA_VISIBLE_DEVICES may hide it")
+    return Line("driver", "ok", text)
+
+
+def _gpu(gpu: dict[str, Any], wrong: list[Misfit]) -> Line:
+    subject = f"GPU {gpu['index']}"
+    text = f"{gpu['name']}, compute capability {_dotted(gpu['compute_capability'])}"
+    if "error" in gpu:
+        return Line(subject, "bad", f"{text}: {gpu['error']}")
+    text += f", {gpu['free_bytes'] / _GIB:.1f} of {gpu['memory_bytes'] / _GIB:.1f} GiB free"
+    return _judged(subject, text, f"gpu {gpu['index']}", wrong)
+
+
+def _tensorrt(found: dict[str, Any], wrong: list[Misfit]) -> Line:
+    if "error" in found:
+        text = (
+            "not installed"
+            if found.get("missing")
+            else f"{found.get('version', '')} {found['error']}".strip()
+        )
+        return _judged(
+            _NAMES["tensorrt"], text, "tensorrt", wrong, Line("", "bad", "", found.get("advice", ""))
+        )
+    wheels = found["wheels"]
+    built = f" for CUDA {wheels[0]}" if wheels else ", of the system"
+    return _judged(
+        _NAMES["tensorrt"], f"{found['version']}{built}, {found['plugins']} plugins", "tensorrt", wrong
+    )
+
+
+def _pycuda(found: dict[str, Any], wrong: list[Misfit]) -> Line:
+    if "error" in found:
+        version = found.get("version")
+        text = "not installed" if found.get("missing") else f"{version or ''} {found['error']}".strip()
+        return Line(_NAMES["pycuda"], "bad", text, found.get("advice", ""))
+    text = f"{found['version']}, built with CUDA {_dotted(found['built_for'])}"
+    return _judged(_NAMES["pycuda"], text, "pycuda", wrong)
+
+
+def _kernel(found: dict[str, Any]) -> Line:
+    """The kernel that prepares pictures; without it the CPU does."""
+    if "kernel" not in found:
+        return Line("kernel", "none", "not tried, for want of a GPU or pycuda")
+    if found["kernel"]:
+        return Line(
+            "kernel", "mind", found["kernel"], "pictures are prepared on the CPU; docs/gpu.md tells why"
+        )
+    return Line("kernel", "ok", "loads: pictures are prepared on the GPU")
+
+
+def _graphs(found: dict[str, Any], wrong: list[Misfit]) -> Line:
+    if found.get("missing"):
+        return Line(_NAMES["graphs"], "none", "cuda-bindings is not installed", _extra("graphs"))
+    text = f"cuda-bindings {found.get('version')}"
+    if "error" in found:
+        return Line(_NAMES["graphs"], "none", f"{text}: {found['error']}")
+    return _judged(_NAMES["graphs"], text, "graphs", wrong)
+
+
+def _decode(found: dict[str, Any], wrong: list[Misfit]) -> Line:
+    if found.get("missing"):
+        return Line(_NAMES["decode"], "none", "nvimgcodec is not installed", _extra("gpu-decode"))
+    text = f"nvimgcodec {found.get('version')} for CUDA {found.get('cuda')}"
+    if "error" in found:
+        return Line(_NAMES["decode"], "none", f"{text}: {found['error']}")
+    if not found["nvjpeg"]:
+        return Line(_NAMES["decode"], "none", f"{text}, without nvjpeg", _extra("gpu-decode"))
+    return _judged(_NAMES["decode"], f"{text}, nvjpeg {found['nvjpeg']}", "decode", wrong)
+
+
+def _plan_cache(folder: Path) -> Line:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return Line("plan cache", "ok", f"{folder}{'' if there == folder else ' (will be made)'}")
+    advice = "set FRAMEWIRE_PLAN_CACHE to a folder that keeps; otherwise plans are built anew at every start"
+    return Line("plan cache", "mind", f"{folder} cannot be written", advice)
+
+
+def _onnxruntime(found: dict[str, Any]) -> Line:
+    if "error" in found:
+        return Line(_NAMES["onnxruntime"], "mind", found["error"], _extra("server"))
+    return Line(_NAMES["onnxruntime"], "ok", f"{found['version']}, on the CPU")
+
+
+def _judged(subject: str, text: str, key: str, wrong: list[Misfit], otherwise: Line | None = None) -> Line:
+    """The line with what was found wrong with it; without that, `otherwise`'s verdict and advice."""
+    own = [misfit for misfit in wrong if misfit.subject == key]
+    if own:
+        text = "; ".join([text, *(misfit.problem for misfit in own)])
+        verdict: Verdict = "bad" if any(misfit.blocks for misfit in own) or otherwise else "mind"
+        return Line(subject, verdict, text, "; ".join(misfit.advice for misfit in own))
+    if otherwise:
+        return Line(subject, otherwise.verdict, text, otherwise.advice)
+    return Line(subject, "ok", text)
+
+
+def _uses(lines: list[Line], ready: bool) -> list[str]:
+    cpu = next(line for line in lines if line.subject == _NAMES["onnxruntime"])
+    on_cpu = f"ONNX Runtime {cpu.found}" if cpu.verdict == "ok" else f"nothing: {cpu.found}"
+    if not ready:
+        reasons = "; ".join(f"{line.subject}: {line.found}" for line in lines if line.verdict == "bad")
+        return [
+            f"framewire serve FILE                 {on_cpu}",
+            f"framewire serve FILE --device cuda   does not start: {reasons}",
+        ]
+    by_subject = {line.subject: line.verdict == "ok" for line in lines}
+    parts = [
+        "TensorRT on " + ", ".join(line.subject for line in lines if _is_gpu(line) and line.verdict != "bad"),
+        "batches replayed as CUDA graphs" if by_subject[_NAMES["graphs"]] else "batches without CUDA graphs",
+        "pictures prepared on the GPU" if by_subject["kernel"] else "pictures prepared on the CPU",
+        "JPEG decoded by nvimgcodec" if by_subject[_NAMES["decode"]] else "JPEG decoded by OpenCV",
+    ]
+    return [
+        f"framewire serve FILE                 {on_cpu}",
+        f"framewire serve FILE --device cuda   {', '.join(parts)}",
+    ]
+
+
+def _is_gpu(line: Line) -> bool:
+    return line.subject.startswith("GPU ")
+
+
+def _extra(name: str) -> str:
+    return f"pip install 'framewire[{name}]'"
+
+
+def _dotted(version: Any) -> str:
+    return ".".join(str(part) for part in version)

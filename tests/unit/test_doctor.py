@@ -1,0 +1,249 @@
+"""`framewire doctor`: on this machine as it is, on a stand-in for the driver's library, and on made-up answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framewire_server.engines.tensorrt import probes
+from framewire_server.engines.tensorrt.diagnosis import Diagnosis, diagnose
+from framewire_server.engines.tensorrt.fitting import misfits
+
+GPU = {
+    "index": 0,
+    "name": "NVIDIA L4",
+    "compute_capability": [8, 9],
+    "memory_bytes": 24 << 30,
+    "free_bytes": 23 << 30,
+}
+ALL_THERE: dict[str, dict[str, Any]] = {
+    "driver": {"version": "580.95.05", "cuda": [13, 0], "gpus": [GPU]},
+    "tensorrt": {"version": "11.4.0.106", "wheels": [13], "plugins": 35},
+    "pycuda": {"version": "2026.1", "built_for": [13, 0], "kernel": ""},
+    "graphs": {"version": "13.5.0"},
+    "decode": {"version": "0.9.0", "cuda": 13, "nvjpeg": "13.3.2.43"},
+    "onnxruntime": {"version": "1.32.0", "providers": ["CPUExecutionProvider"]},
+}
+
+Stub = Callable[..., Path]
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Stub:
+    """Compiles a driver's library, and returns the folder that holds it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler to build a stand-in for the driver's library")
+
+    def build(**macros: str) -> Path:
+        defines = [f"-D{name}={value}" for name, value in macros.items()]
+        source = Path(__file__).with_name("libcuda.c")
+        output = tmp_path / "libcuda.so.1"
+        subprocess.run([compiler, "-shared", "-fPIC", *defines, "-o", output, source], check=True)
+        return tmp_path
+
+    return build
+
+
+@pytest.fixture
+def ask_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], dict[str, Any]]:
+    def ask(folder: Path) -> dict[str, Any]:
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
+        return probes.ask("driver")
+
+    return ask
+
+
+def diagnosed(tmp_path: Path, **changes: dict[str, Any]) -> Diagnosis:
+    """All is there, but for `changes`: of a probe's answer, or with `error` instead of it."""
+    found = {
+        name: change if "error" in (change := changes.get(name, {})) else {**answer, **change}
+        for name, answer in ALL_THERE.items()
+    }
+    return diagnose(tmp_path, found.__getitem__)
+
+
+def line(diagnosis: Diagnosis, subject: str) -> tuple[str, str, str]:
+    found = next(line for line in diagnosis.lines if line.subject == subject)
+    return found.verdict, found.found, found.advice
+
+
+def test_command_without_driver_says_so_and_what_runs_instead(tmp_path: Path) -> None:
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "framewire_server", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 1, done.stderr
+    document = json.loads(done.stdout)
+    assert document["ready"] is False
+    assert document["lines"][0]["subject"] == "driver" and document["lines"][0]["verdict"] == "bad"
+    assert (
+        document["uses"][0].startswith("framewire serve FILE  ") and "ONNX Runtime 1." in document["uses"][0]
+    )
+    assert "does not start: driver:" in document["uses"][1]
+
+
+def test_driver_tells_gpus_and_memory(stub: Stub, ask_with: Callable[[Path], dict[str, Any]]) -> None:
+    answer = ask_with(stub())
+    assert answer["cuda"] == [13, 1]
+    assert answer["gpus"] == [
+        {
+            "index": 0,
+            "name": "Stand-in",
+            "compute_capability": [8, 9],
+            "memory_bytes": 8 << 30,
+            "free_bytes": 6 << 30,
+        }
+    ]
+
+
+def test_refusals_of_the_driver_are_explained(stub: Stub, ask_with: Callable[[Path], dict[str, Any]]) -> None:
+    answer = ask_with(stub(INIT="return 803"))
+    assert "cuInit failed with error 803 (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)" in answer["error"]
+    assert "reboot" in answer["error"]
+
+
+def test_gpu_without_room_for_a_context_is_told_from_others(
+    stub: Stub, ask_with: Callable[[Path], dict[str, Any]]
+) -> None:
+    answer = ask_with(stub(CONTEXT="2"))
+    assert answer["gpus"][0]["free_bytes"] is None
+    assert "CUDA_ERROR_OUT_OF_MEMORY" in answer["gpus"][0]["error"]
+
+
+def test_driver_that_ends_the_process_is_survived(
+    stub: Stub, ask_with: Callable[[Path], dict[str, Any]]
+) -> None:
+    assert "signal 6" in ask_with(stub(INIT="abort()"))["error"]
+
+
+def test_driver_that_hangs_is_given_up(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(stub(INIT="for (;;) pause()")))
+    assert probes.ask("driver", timeout_s=1.0) == {"error": "gave no answer within 1 s"}
+
+
+def test_library_of_another_kind_is_survived(
+    tmp_path: Path, stub: Stub, ask_with: Callable[[Path], dict[str, Any]]
+) -> None:
+    folder = stub(cuDriverGetVersion="nothing_of_the_kind")
+    assert "cuDriverGetVersion" in ask_with(folder)["error"]
+
+
+def test_probes_ignore_what_lies_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('this is no library')")
+    (tmp_path / "onnxruntime").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert probes.ask("onnxruntime")["version"].startswith("1.")
+
+
+def test_all_there_is_ready_and_uses_all(tmp_path: Path) -> None:
+    diagnosis = diagnosed(tmp_path)
+    assert diagnosis.ready
+    assert {found.verdict for found in diagnosis.lines} == {"ok"}
+    assert diagnosis.uses[1].endswith(
+        "TensorRT on GPU 0, batches replayed as CUDA graphs, pictures prepared on the GPU, JPEG decoded by nvimgcodec"
+    )
+
+
+@pytest.mark.parametrize("needed", ["driver", "tensorrt", "pycuda"])
+def test_what_is_needed_blocks(tmp_path: Path, needed: str) -> None:
+    diagnosis = diagnosed(tmp_path, **{needed: {"error": "is broken"}})
+    assert not diagnosis.ready
+    assert "is broken" in diagnosis.uses[1]
+
+
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [("graphs", "batches without CUDA graphs"), ("decode", "JPEG decoded by OpenCV")],
+)
+def test_options_have_another_way(tmp_path: Path, option: str, instead: str) -> None:
+    diagnosis = diagnosed(tmp_path, **{option: {"error": "is broken"}})
+    assert diagnosis.ready
+    assert instead in diagnosis.uses[1]
+
+
+def test_kernel_that_does_not_load_leaves_pictures_to_the_cpu(tmp_path: Path) -> None:
+    diagnosis = diagnosed(tmp_path, pycuda={"kernel": "cuModuleLoadData failed: no kernel image"})
+    assert diagnosis.ready
+    assert line(diagnosis, "kernel")[:2] == ("mind", "cuModuleLoadData failed: no kernel image")
+    assert "pictures prepared on the CPU" in diagnosis.uses[1]
+
+
+def test_one_good_gpu_of_two_is_enough(tmp_path: Path) -> None:
+    old = {**GPU, "index": 1, "name": "Tesla V100", "compute_capability": [7, 0]}
+    diagnosis = diagnosed(tmp_path, driver={"gpus": [GPU, old]})
+    assert diagnosis.ready
+    assert line(diagnosis, "GPU 1")[0] == "bad"
+    assert "TensorRT on GPU 0, batches" in diagnosis.uses[1]
+    assert not diagnosed(tmp_path, driver={"gpus": [old]}).ready
+
+
+def test_plan_cache_that_cannot_be_written_is_minded(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    diagnosis = diagnose(file / "plans", ALL_THERE.__getitem__)
+    assert line(diagnosis, "plan cache")[0] == "mind"
+    assert diagnosis.ready
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "blocks", "advice"),
+    [
+        ({"driver": {"cuda": [12, 8]}}, "tensorrt", True, "driver 580.65.06 or newer"),
+        ({"driver": {"cuda": [12, 8]}}, "pycuda", True, "build it again"),
+        ({"driver": {"cuda": [12, 8]}}, "graphs", False, "graphs-cu12"),
+        ({"driver": {"cuda": [12, 8]}}, "decode", False, "gpu-decode-cu12"),
+        ({"tensorrt": {"wheels": [12, 13]}}, "tensorrt", True, "install one"),
+        ({"tensorrt": {"version": "8.6.1"}}, "tensorrt", True, "10 and 11"),
+        ({"tensorrt": {"version": "12.0.0"}}, "tensorrt", True, "10 and 11"),
+        ({"driver": {"gpus": [{**GPU, "compute_capability": [7, 0]}]}}, "gpu 0", True, "tensorrt-cu12<10.5"),
+        ({"driver": {"gpus": [{**GPU, "compute_capability": [6, 1]}]}}, "gpu 0", True, "another GPU"),
+        (
+            {
+                "driver": {"gpus": [{**GPU, "compute_capability": [12, 0]}]},
+                "tensorrt": {"version": "10.7.0", "wheels": [12]},
+            },
+            "gpu 0",
+            True,
+            "10.8 or newer",
+        ),
+    ],
+)
+def test_versions_that_do_not_go_together(
+    changes: dict[str, dict[str, Any]], subject: str, blocks: bool, advice: str
+) -> None:
+    found = {name: {**answer, **changes.get(name, {})} for name, answer in ALL_THERE.items()}
+    wrong = next(misfit for misfit in misfits(found) if misfit.subject == subject)
+    assert wrong.blocks is blocks
+    assert advice in wrong.advice
+
+
+def test_versions_that_go_together() -> None:
+    assert misfits(ALL_THERE) == []
+    volta = {
+        **ALL_THERE,
+        "driver": {"version": "535.54", "cuda": [12, 2], "gpus": [{**GPU, "compute_capability": [7, 0]}]},
+        "tensorrt": {"version": "10.3.0", "wheels": [12], "plugins": 50},
+        "pycuda": {"version": "2025.1", "built_for": [12, 2], "kernel": ""},
+        "graphs": {"version": "12.9.1"},
+        "decode": {"version": "0.6.0", "cuda": 12, "nvjpeg": "12.4.0.76"},
+    }
+    assert misfits(volta) == []
+
+
+def test_wheels_of_tensorrt_are_not_for_jetson() -> None:
+    wrong = misfits(ALL_THERE, machine="5.15.148-tegra")
+    assert [(misfit.subject, misfit.blocks) for misfit in wrong] == [("tensorrt", True)]
