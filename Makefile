@@ -4,12 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 GPU_EXTRAS ?= tensorrt graphs gpu-decode
+KERNEL := server/framewire_server/engines/tensorrt/prepare
+NVCC ?= nvcc
+# Compute capabilities that get machine code; CUDA 13 has none older. Others take the PTX.
+KERNEL_GPUS := 75 80 86 87 89 90 100 110 120
+# What the PTX asks of the driver: its oldest version that knows compute capability 7.5 well (CUDA 10.1).
+KERNEL_PTX := 6.4
 PROTO_VENV := .build/proto-venv
 PROTOS := framewire/v1/detection.proto framewire/v1/model.proto
 STUBS := client/python
 SOURCES := client/python/framewire server/framewire_server tests bench examples training
 
-.PHONY: help demo test test-models test-long test-system test-thin test-pythons gpu-smoke check lint proto proto-check bench bench-live clean
+.PHONY: help demo test test-models test-long test-system test-thin test-pythons kernel gpu-smoke check lint proto proto-check bench bench-live clean
 
 help:  ## Lists the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,6 +94,14 @@ proto-check: $(PROTO_VENV)/.ready
 	$(MAKE) --no-print-directory proto STUBS=.build/stubs
 	diff -r -x __init__.py -x __pycache__ .build/stubs/framewire/v1 client/python/framewire/v1 \
 	  || { echo 'the committed stubs are not those of proto/: run make proto'; exit 1; }
+
+kernel:  ## Compiles the CUDA kernel, with the nvcc of CUDA 13.0; needs no GPU.
+	$(NVCC) -std=c++17 -O3 -fatbin $(foreach gpu,$(KERNEL_GPUS),-gencode arch=compute_$(gpu),code=sm_$(gpu)) \
+	  -Xfatbin -compress-all -o $(KERNEL).fatbin $(KERNEL).cu
+	$(NVCC) -std=c++17 -O3 -ptx -arch=compute_75 -o $(KERNEL).ptx $(KERNEL).cu
+	sed -i 's/^\.version .*/.version $(KERNEL_PTX)/' $(KERNEL).ptx
+	$(NVCC) -cubin -arch=sm_75 -o /dev/null $(KERNEL).ptx
+	cd $(dir $(KERNEL)) && sha256sum prepare.cu prepare.fatbin prepare.ptx > prepare.sha256
 
 bench: $(VENV)/.dev  ## Measures the server against ceilings of the same run.
 	$(BIN)/python -m bench.edge

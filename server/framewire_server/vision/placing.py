@@ -43,10 +43,14 @@ def _resize_into(picture: Picture, size: tuple[int, int], target: Picture, how: 
         cv2.resize(picture, size, dst=target, interpolation=how)
 
 
-def _pad_value(picture: Picture, preprocessing: Preprocessing) -> tuple[float, ...] | int:
-    """The padding in BGR."""
+def _pad_value(picture: Picture, preprocessing: Preprocessing) -> tuple[int, ...]:
     if preprocessing.pad == PICTURE_MEAN:
         return tuple(round(value) for value in cv2.mean(picture)[:3])
+    return pad_value(preprocessing)
+
+
+def pad_value(preprocessing: Preprocessing) -> tuple[int, ...]:
+    """The padding in BGR, one number or three. Raises ValueError for PICTURE_MEAN, which is each picture's own."""
     if isinstance(preprocessing.pad, tuple):
         return preprocessing.pad[::-1] if preprocessing.colour == "rgb" else preprocessing.pad
-    return int(preprocessing.pad)
+    return (int(preprocessing.pad),)
