@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from framewire_server.weights import Weights
 
 _MIB = 1 << 20
+_DEVICE = re.compile(r"cpu|cuda|cuda:\d{1,3}(,\d{1,3})*")
+_ON_GPUS = {"max_batch": 16, "load_timeout_s": 3600.0}
+"""Defaults that are others on a GPU: it is made for batches, and may have to build a plan first."""
 
 
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _plan_cache() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if cache else Path("~/.cache").expanduser()) / "framewire" / "plans"
 
 
 class ServerConfig(BaseSettings):
@@ -43,7 +52,8 @@ class ServerConfig(BaseSettings):
     """Former versions of one model that are kept for streams that asked for them; more refuse the new version."""
 
     load_timeout_s: float = Field(600.0, ge=0, le=86_400)
-    """Seconds that a model may take to load and to answer a blank frame; then it is refused. 0 for never."""
+    """Seconds that a model may take to load and to answer a blank frame; then it is refused. 0 for never. 3600 by
+    default on a GPU, where a plan may have to be built."""
 
     admin: bool = False
     """Whether any client may load and unload models; the server then starts without any, too."""
@@ -80,7 +90,8 @@ class ServerConfig(BaseSettings):
     """Pictures of one client's DetectImage calls that may wait at one model; more end as overloaded."""
 
     max_batch: int = Field(1, ge=1, le=256)
-    """Most frames in one batch of a model with a dynamic batch axis. On a CPU a batch is slower per frame."""
+    """Most frames in one batch of a model with a dynamic batch axis. On a CPU a batch is slower per frame; on a GPU
+    the default is 16."""
 
     batch_wait_ms: float = Field(0.0, ge=0, le=1000)
     """Longest that a batch waits for company, from its first frame. 0 never waits, and still batches when busy."""
@@ -90,6 +101,33 @@ class ServerConfig(BaseSettings):
 
     threads_per_lane: int = Field(default_factory=lambda: max(_cores() // min(_cores(), 4), 1), ge=1)
     """Threads that ONNX Runtime uses for one batch."""
+
+    device: str = "cpu"
+    """Where models run: cpu, cuda (the first GPU), or cuda:0,2 (these GPUs)."""
+
+    gpu_lanes: int = Field(2, ge=1, le=64)
+    """Batches at the same time on each GPU: while one computes, another one is copied or its boxes are decoded."""
+
+    prepare_workers: int = Field(default_factory=_cores, ge=1, le=256)
+    """Threads that decode and resize pictures for GPUs, all together; each GPU has one at least."""
+
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    """Of plans that are built from ONNX files; fp32 uses TF32 where the GPU has it."""
+
+    plugins: tuple[Path, ...] = ()
+    """Libraries with TensorRT plugins, loaded before any plan."""
+
+    plan_cache: Path = Field(default_factory=_plan_cache)
+    """The folder for plans that were built from ONNX files."""
+
+    cuda_graphs: bool = True
+    """Whether batches are replayed as CUDA graphs where that can be done (needs the extra `graphs`)."""
+
+    prepare_on: Literal["host", "gpu"] = "host"
+    """Where decoded pictures are resized and laid out for models on a GPU."""
+
+    gpu_decode: bool = False
+    """Whether JPEGs are decoded on the GPU (needs the extra `gpu-decode`); then they are resized there, too."""
 
     batch_timeout_s: float = Field(30.0, ge=0, le=86_400)
     """Seconds after which a batch counts as hung: its frames end as failed and another lane takes over. 0 for never."""
@@ -106,6 +144,35 @@ class ServerConfig(BaseSettings):
 
     reflection: bool = True
     """Whether tools may ask the server for its services."""
+
+    @property
+    def gpus(self) -> tuple[int, ...]:
+        """CUDA's numbers of the GPUs that models run on; none when they run on the CPU."""
+        kind, _, numbers = self.device.partition(":")
+        return () if kind == "cpu" else tuple(int(number) for number in (numbers or "0").split(","))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_defaults(cls, stated: dict[str, Any]) -> dict[str, Any]:
+        return (_ON_GPUS if str(stated.get("device", "")).startswith("cuda") else {}) | stated
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, value: str) -> str:
+        if not _DEVICE.fullmatch(value):
+            raise ValueError(f"{value!r} is not cpu, cuda, or GPUs by their numbers, for example cuda:0,1")
+        numbers = value.partition(":")[2].split(",")
+        if len({int(number) for number in numbers if number}) < len(numbers) > 1:
+            raise ValueError(f"{value!r} names a GPU twice")
+        return value
+
+    @field_validator("plugins")
+    @classmethod
+    def _check_plugins(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        for path in value:
+            if not path.is_file():
+                raise ValueError(f"{path}: no such file; name libraries of TensorRT plugins (.so)")
+        return value
 
     @field_validator("identity_weights")
     @classmethod

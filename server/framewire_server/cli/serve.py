@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from framewire_server.config import ServerConfig
 
 _INTERRUPTED = 130
+_GPU = "On a GPU"
 
 
 def serve(
     models: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[MODEL]...", help="ONNX files or folders of one; the first is the default."),
+        typer.Argument(
+            metavar="[MODEL]...", help="ONNX files, plans, or folders of one; the first is the default."
+        ),
     ] = None,
     models_dir: Annotated[
         Path | None, typer.Option("--models", metavar="DIR", help="Serve every model in a folder.")
@@ -44,7 +47,7 @@ def serve(
         ),
     ] = None,
     max_batch: Annotated[
-        int | None, typer.Option(help="Most frames in one batch (1 is fastest on a CPU).")
+        int | None, typer.Option(help="Most frames in one batch (default: 1, fastest on a CPU; 16 on a GPU).")
     ] = None,
     lanes: Annotated[int | None, typer.Option(help="Batches inferred at the same time.")] = None,
     threads_per_lane: Annotated[
@@ -54,6 +57,65 @@ def serve(
     max_frame_bytes: Annotated[int | None, typer.Option(help="Most bytes of one frame.")] = None,
     max_frame_pixels: Annotated[int | None, typer.Option(help="Most pixels of one frame.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams that may be open.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu (default), cuda (the first GPU), or GPUs by number: cuda:0,1.", rich_help_panel=_GPU
+        ),
+    ] = None,
+    gpu_lanes: Annotated[
+        int | None,
+        typer.Option(help="Batches at the same time on each GPU (default: 2).", rich_help_panel=_GPU),
+    ] = None,
+    prepare_workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Threads that decode pictures for GPUs (default: one a core).", rich_help_panel=_GPU
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="fp32|fp16|bf16|int8",
+            help="Of plans built from ONNX files (default: fp32).",
+            rich_help_panel=_GPU,
+        ),
+    ] = None,
+    plugins: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--plugin",
+            metavar="LIBRARY",
+            help="A library of TensorRT plugins to load first; may be repeated.",
+            rich_help_panel=_GPU,
+        ),
+    ] = None,
+    plan_cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where plans built from ONNX files are kept (default: ~/.cache/framewire/plans).",
+            rich_help_panel=_GPU,
+        ),
+    ] = None,
+    no_cuda_graphs: Annotated[
+        bool,
+        typer.Option("--no-cuda-graphs", help="Never replay batches as CUDA graphs.", rich_help_panel=_GPU),
+    ] = False,
+    prepare_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="host|gpu",
+            help="Where decoded pictures are resized (default: host).",
+            rich_help_panel=_GPU,
+        ),
+    ] = None,
+    gpu_decode: Annotated[
+        bool | None,
+        typer.Option(
+            "--gpu-decode", help="Decode JPEGs on the GPU, and resize them there.", rich_help_panel=_GPU
+        ),
+    ] = None,
     max_stream_age: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="Ask streams to move after about this long (default: never)."),
@@ -81,6 +143,9 @@ def serve(
     What changes in the folder given by --models is loaded while the server runs; on network file systems that
     tell of no changes, set FRAMEWIRE_WATCH=poll.
 
+    With --device cuda models run on a GPU, in TensorRT: a plan is built from an ONNX file at its first time, which
+    takes minutes, and kept. Plans (.engine, .plan) are served as they are. `framewire doctor` tells what is missing.
+
     Settings are environment variables, too, for example FRAMEWIRE_LISTEN=0.0.0.0:50051.
     """
     require("server", "serve")
@@ -106,6 +171,15 @@ def serve(
         "max_batch": max_batch,
         "lanes": lanes,
         "threads_per_lane": threads_per_lane,
+        "device": device,
+        "gpu_lanes": gpu_lanes,
+        "prepare_workers": prepare_workers,
+        "precision": precision,
+        "plugins": tuple(plugins) if plugins else None,
+        "plan_cache": plan_cache,
+        "cuda_graphs": False if no_cuda_graphs else None,
+        "prepare_on": prepare_on,
+        "gpu_decode": gpu_decode,
         "window": window,
         "max_frame_bytes": max_frame_bytes,
         "max_frame_pixels": max_frame_pixels,
