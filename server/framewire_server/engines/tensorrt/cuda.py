@@ -53,6 +53,10 @@ class GpuThread(Protocol):
         """Handle of its stream, which does not wait for the default stream."""
         ...
 
+    def free_bytes(self) -> int:
+        """How much of the GPU's memory is free now, for whoever asks first."""
+        ...
+
     def allocate(self, size_bytes: int) -> DeviceMemory:
         """Allocates memory of the GPU; what it holds is undefined."""
         ...
@@ -139,10 +143,18 @@ class Event(Protocol):
         """Waits until the stream has come to the mark, without the interpreter's lock and without spinning."""
         ...
 
+    def free(self) -> None:
+        """Frees it, once."""
+        ...
+
 
 class Kernel(Protocol):
     """A function that runs on the GPU."""
 
     def launch(self, grid: Extent, block: Extent, *arguments: int | np.generic) -> None:
         """Enqueues it on the stream. NumPy scalars go in as they are, an int as an address of 64 bits."""
+        ...
+
+    def free(self) -> None:
+        """Unloads its module, once; it does not run any more."""
         ...

@@ -6,13 +6,13 @@ for plans that take bytes as the CPU's engine does; pictures.py has the one for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.engines.tensorrt.cuda import GpuThread, Pinned
+from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.errors import FrameFailure
 
 
@@ -33,12 +33,9 @@ class Input(Protocol):
         """Shape of the input tensor for `batch` rows."""
         ...
 
-    def new_rows(self, thread: GpuThread) -> object:
-        """Makes the rows of one batch. Called on the keeper's thread, whose `thread` is."""
-        ...
-
-    def free_rows(self, rows: object) -> None:
-        """Frees them. Called on the keeper's thread; nobody uses them any more. Never raises."""
+    def new_rows(self, thread: GpuThread) -> tuple[object, Callable[[], None]]:
+        """Makes the rows of one batch; returns them and what frees their memory, which must not hold the rows: it is
+        called when nobody holds them any more. Called, both, on the keeper's thread, whose `thread` is."""
         ...
 
     def attach(self, thread: GpuThread) -> LaneInput:
@@ -72,22 +69,16 @@ class ByteInput:
     def __init__(self, height: int, width: int, max_batch: int) -> None:
         self.max_batch = max_batch
         self._row = height, width, 3
-        self._pinned: dict[int, Pinned] = {}
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """See Input."""
         return batch, *self._row
 
-    def new_rows(self, thread: GpuThread) -> NDArray[np.uint8]:
-        """See Input. Returns zeros."""
+    def new_rows(self, thread: GpuThread) -> tuple[NDArray[np.uint8], Callable[[], None]]:
+        """See Input. The rows are zeros."""
         pinned = thread.pin(self.shape(self.max_batch), np.uint8)
         pinned.array.fill(0)
-        self._pinned[id(pinned.array)] = pinned  # which keeps the array, and so its id
-        return pinned.array
-
-    def free_rows(self, rows: object) -> None:
-        """See Input."""
-        self._pinned.pop(id(rows)).free()
+        return pinned.array[:], pinned.free
 
     def attach(self, thread: GpuThread) -> LaneInput:
         """See Input."""
