@@ -15,7 +15,7 @@ PROTOS := framewire/v1/detection.proto framewire/v1/model.proto
 STUBS := client/python
 SOURCES := client/python/framewire server/framewire_server tests bench examples training
 
-.PHONY: help demo test test-models test-long test-system test-thin test-pythons kernel gpu-smoke check lint proto proto-check bench bench-live clean
+.PHONY: help demo test test-models test-long test-conformance test-system test-thin test-pythons kernel gpu-smoke check lint proto proto-check bench bench-live clean
 
 help:  ## Lists the commands.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,7 +34,7 @@ demo: $(VENV)/.demo  ## Serves the bundled model, streams a clip to it, shows wh
 	$(BIN)/framewire demo --output demo-output
 
 test: $(VENV)/.dev  ## Runs all tests but the long ones and those that need system packages.
-	$(BIN)/pytest -m 'not system and not models and not long and not gpu'
+	$(BIN)/pytest -m 'not system and not models and not long and not gpu and not conformance'
 
 test-models: $(VENV)/.dev  ## Runs real models over photographs: references, eval, models check.
 	$(BIN)/pytest -m models
@@ -44,6 +44,9 @@ test-long: $(VENV)/.dev  ## Kills servers, exchanges models, tears links, search
 
 test-system: $(VENV)/.dev  ## Runs the tests that need system packages (Node); says what it skips.
 	$(BIN)/pytest -m system
+
+test-conformance: $(VENV)/.dev  ## Compares what we use of TensorRT, pycuda and CUDA with the real bindings.
+	$(BIN)/pytest -m conformance
 
 test-thin:  ## Runs the client's tests in an environment without any extra.
 	$(PYTHON) -m venv .build/thin-venv
@@ -67,7 +70,7 @@ $(GPU_VENV)/.gpu: pyproject.toml
 gpu-smoke: $(GPU_VENV)/.gpu  ## Checks the GPU path on a machine with an NVIDIA GPU, in under ten minutes.
 	$(GPU_VENV)/bin/pytest -m gpu -s tests/gpu
 
-check: lint proto-check test test-models test-long test-thin test-system test-pythons  ## All that CI checks.
+check: lint proto-check test test-conformance test-models test-long test-thin test-system test-pythons  ## All that CI checks.
 
 lint: $(VENV)/.dev  ## Style, types, and the protocol's rules.
 	$(BIN)/ruff format --check .

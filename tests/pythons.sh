@@ -24,7 +24,7 @@ for version in ${PYTHONS:-3.10 3.11 3.12 3.13}; do
   venv=.build/venv-$version
   "$python" -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check -e '.[dev]'
-  "$venv/bin/pytest" -m 'not system and not models and not long and not gpu' -q -p no:cacheprovider
+  "$venv/bin/pytest" -m 'not system and not models and not long and not gpu and not conformance' -q -p no:cacheprovider
   ran=$((ran + 1))
 done
 echo "tests ran on $ran Python versions"

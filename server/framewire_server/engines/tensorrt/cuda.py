@@ -83,8 +83,7 @@ class GpuThread(Protocol):
         ...
 
     def kernel(self, image: bytes, name: str) -> Kernel:
-        """Loads a kernel of a compiled module: a fatbin, a cubin, or PTX that ends in a zero byte. It stays loaded
-        until the thread leaves, and is the same whenever it is asked for."""
+        """Loads a kernel of a compiled module: a fatbin, a cubin, or PTX that ends in a zero byte."""
         ...
 
     def synchronise(self) -> None:
@@ -154,4 +153,8 @@ class Kernel(Protocol):
 
     def launch(self, grid: Extent, block: Extent, *arguments: int | np.generic) -> None:
         """Enqueues it on the stream. NumPy scalars go in as they are, an int as an address of 64 bits."""
+        ...
+
+    def free(self) -> None:
+        """Unloads its module, once; it does not run any more."""
         ...

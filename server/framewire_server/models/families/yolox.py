@@ -41,13 +41,11 @@ class Yolox:
             return Refusal(self.name, reading.row, boxes)
         activation = signature.stated.score_activation
         classes = head.columns - 5
-        decoder = ClassRows(head, boxes, objectness=True, activation=activation)
         return Match(
             family=self.name,
             row=reading.row,
             preprocessing=YOLOX,
-            decoder=decoder,
-            ranking=decoder.ranking,
+            decoder=ClassRows(head, boxes, objectness=True, activation=activation),
             classes=classes,
             labels=from_metadata(signature.metadata),
             score_threshold=0.3,

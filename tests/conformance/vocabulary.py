@@ -1,0 +1,103 @@
+"""Which names in our code stand for things of the GPU libraries, where assignments and annotations do not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+TENSORRT, PYCUDA, CUDA = "tensorrt", "pycuda.driver", "cuda.bindings.driver"
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """What an expression is: something of a library."""
+
+    library: str
+    owner: str = ""
+    """Its class; empty for the module itself."""
+    form: str = "object"
+    """object, class, module, method, or many (objects of the class)."""
+    member: str = ""
+    """Of a method."""
+
+
+OWN = Thing("", form="own")
+"""Something that is none of the libraries', whatever its name."""
+
+
+def _table(things: Mapping[str, Thing]) -> Mapping[str, Thing]:
+    return MappingProxyType(things)
+
+
+def _trt(owner: str, form: str = "object") -> Thing:
+    return Thing(TENSORRT, owner, form)
+
+
+def _pycuda(owner: str) -> Thing:
+    return Thing(PYCUDA, owner)
+
+
+MODULES = _table({
+    "tensorrt": Thing(TENSORRT, form="module"),
+    "pycuda_driver": Thing(PYCUDA, form="module"),
+    "cuda_bindings": Thing(CUDA, form="module"),
+})  # fmt: skip
+"""The functions of engines/tensorrt/libraries.py that return modules."""
+
+FUNCTIONS = _table({"logger": _trt("ILogger")})
+"""Our functions that return something of a library to other files."""
+
+_RUNNING = _table({
+    "runtime": _trt("Runtime"),
+    "engine": _trt("ICudaEngine"),
+    "context": _trt("IExecutionContext"),
+})  # fmt: skip
+
+NAMES: Mapping[str, Mapping[str, Thing]] = MappingProxyType({
+    "": _table({"trt": Thing(TENSORRT, form="module")}),
+    "builder.py": _table({
+        "builder": _trt("Builder"),
+        "config": _trt("IBuilderConfig"),
+        "definition": _trt("INetworkDefinition"),
+        "parser": _trt("OnnxParser"),
+    }),
+    "contexts.py": _RUNNING,
+    "driver.py": _table({"library": OWN}),  # the driver's own library, by ctypes
+    "execution.py": _RUNNING,
+    "fitting.py": _table({"trt": OWN}),  # what a probe said of it
+    "graphs.py": _table({"driver": Thing(CUDA, form="module")}),
+    "layout.py": _RUNNING,
+    "outputs.py": _RUNNING,
+    "plans.py": _RUNNING,
+    "plugins.py": _RUNNING,
+    "probes.py": _table({"cuda": Thing(PYCUDA, form="module")}),
+    "pycuda_driver.py": _table({
+        "driver": Thing(PYCUDA, form="module"),
+        "context": _pycuda("Context"),
+        "stream": _pycuda("Stream"),
+        "allocation": _pycuda("DeviceAllocation"),
+        "module": _pycuda("Module"),
+        "function": _pycuda("Function"),
+    }),
+})  # fmt: skip
+"""By file (empty: all) and name, without leading underscores, of what is annotated Any or not at all."""
+
+RETURNS = MappingProxyType({
+    (TENSORRT, "", "get_plugin_registry"): "IPluginRegistry",
+    (TENSORRT, "", "get_builder_plugin_registry"): "IPluginRegistry",
+    (TENSORRT, "IPluginRegistry", "all_creators"): "list[IPluginCreatorV3One]",
+    (TENSORRT, "OnnxParser", "get_error"): "ParserError",
+    (PYCUDA, "Device", "retain_primary_context"): "Context",
+    (PYCUDA, "Event", "record"): "Event",
+    (PYCUDA, "Module", "get_function"): "Function",
+    (PYCUDA, "", "module_from_buffer"): "Module",
+    (PYCUDA, "", "mem_alloc"): "DeviceAllocation",
+})  # fmt: skip
+"""Classes that the libraries do not tell in their signatures."""
+
+OPTIONAL_CALLBACKS = frozenset({"reallocate_output"})
+"""Of the interfaces that we implement: TensorRT calls `reallocate_output_async` where there is one."""
+
+CALLED_OTHERWISE = MappingProxyType({("IErrorRecorder", "num_errors"): "get_num_errors"})
+"""Callbacks that the bindings look for by another name than they are bound with."""
