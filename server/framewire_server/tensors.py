@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,19 @@ class Tensor:
     def __str__(self) -> str:
         dims = ", ".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.name} [{dims}] {self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How the anchors of an output are scored, each by itself: columns are four numbers of a box, an objectness if
+    there is one, and a score for each class. The score of an anchor is its best class, times its objectness."""
+
+    output: str
+    channels_first: bool
+    """Whether the output is [N, columns, anchors] rather than [N, anchors, columns]."""
+    objectness: bool
+    activation: Literal["none", "sigmoid", "softmax"] = "none"
+    """What is still to be done to scores."""
 
 
 Outputs: TypeAlias = Mapping[str, NDArray[np.generic]]

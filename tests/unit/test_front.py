@@ -132,6 +132,43 @@ def test_the_front_in_the_graph_equals_the_one_outside(
     close(fed, expected, rtol=10 * tolerance, atol=100 * tolerance)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("preprocessing", [PLAIN, NORMAL], ids=str)
+def test_bytes_that_become_floats_first_become_the_same_floats(
+    preprocessing: Preprocessing, dtype: type[np.generic], channels_last: bool
+) -> None:
+    model, image = network(dtype, channels_last=channels_last)
+    rows = noise(2)
+    fronts = [
+        add_front(
+            model, image, channels_last=channels_last, preprocessing=preprocessing, cast_first=cast_first
+        )
+        for cast_first in (False, True)
+    ]
+    assert [node.op_type for node in fronts[1].graph.node if ROWS in node.input] == ["Cast"]
+    moved, cast = (session(front).run(["seen"], {ROWS: rows})[0] for front in fronts)
+    np.testing.assert_array_equal(moved, cast)
+
+
+@pytest.mark.parametrize("colour", ["rgb", "gray"])
+def test_an_input_of_bytes_gets_floats_where_it_casts_them_anyway(colour: str) -> None:
+    sides = (HEIGHT, WIDTH, 1 if colour == "gray" else 3)
+    model = onnx_models.passing(["batch", *sides], dtype=np.uint8, opset=13)
+    image = Tensor("image", (None, *sides), "uint8")
+    given = {"channels_last": True, "preprocessing": Preprocessing(Resize.STRETCH, colour, (0.0,), (1.0,))}
+    with pytest.raises(ValueError, match="goes into Identity uncast"):
+        add_front(model, image, cast_first=True, **given)  # type: ignore[arg-type]
+    (node,) = model.graph.node
+    node.CopyFrom(helper.make_node("Cast", node.input, node.output, to=onnx.TensorProto.FLOAT))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    found = [
+        session(add_front(model, image, cast_first=cast_first, **given)).run(["seen"], {ROWS: noise(2)})[0]  # type: ignore[arg-type]
+        for cast_first in (False, True)
+    ]
+    np.testing.assert_array_equal(*found)
+
+
 GREY = Preprocessing(Resize.STRETCH, "gray", (117.3786,), (1 / 58,))
 
 

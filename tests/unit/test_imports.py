@@ -44,7 +44,7 @@ ALLOWED = {
     "lifecycle": {"core", "models", "config", "errors"},
     "quality": {"core", "models", "pipeline", "vision", "config", "errors", "framewire"},
     "demo": {"quality", "framewire"},
-    "cli": {"app", "config", "engines", "errors", "models", "demo", "quality", "framewire"},
+    "cli": {"app", "config", "engines", "errors", "models", "pipeline", "demo", "quality", "framewire"},
     "__main__": {"cli"},
     "observe": set(),
 }
@@ -63,6 +63,7 @@ ALLOWED_IN_MODELS = {
     "files": {"labels", "network", "places", "sidecars", "stated"},
     "finding": {"places"},
     "places": {"stated"},
+    "record": {"exporters", "sidecars", "signature", "stated"},
     "registry": {"decoding", "families", "signature", "spec"},
     "recognition": {
         "families",
@@ -70,6 +71,7 @@ ALLOWED_IN_MODELS = {
         "fitting",
         "network",
         "places",
+        "record",
         "registry",
         "sidecars",
         "signature",

@@ -26,9 +26,17 @@ _GREY_FROM_BGR = np.array([[0.114], [0.587], [0.299]], np.float32)
 
 
 def add_front(
-    model: onnx.ModelProto, image: Tensor, *, channels_last: bool, preprocessing: Preprocessing
+    model: onnx.ModelProto,
+    image: Tensor,
+    *,
+    channels_last: bool,
+    preprocessing: Preprocessing,
+    cast_first: bool = False,
 ) -> onnx.ModelProto:
     """Returns a copy of `model` whose image input is replaced by `framewire_rows`.
+
+    With `cast_first` bytes become floats before anything else, as TensorRT wants it; without, they are moved first,
+    which is cheaper on a CPU. The values are the same.
 
     Raises ValueError saying why when the model cannot take it and must be fed the ordinary way.
     """
@@ -38,7 +46,10 @@ def add_front(
     front = onnx.ModelProto()
     front.CopyFrom(model)
     graph = front.graph
-    nodes, constants = _operations(image, channels_last, preprocessing)
+    steps = _steps(image, channels_last, preprocessing)
+    if cast_first:
+        steps = _cast_first(steps, image, graph)
+    nodes, constants = _chain(steps or [("Identity", None, {})], image.name)
     kept = [value for value in graph.input if value.name != image.name]
     height, width = image.shape[-3:-1] if channels_last else image.shape[-2:]
     rows = helper.make_tensor_value_info(ROWS, TensorProto.UINT8, [None, height, width, 3])
@@ -55,10 +66,8 @@ def add_front(
     return front
 
 
-def _operations(
-    image: Tensor, channels_last: bool, preprocessing: Preprocessing
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Nodes from ROWS to the image input, and their constants: bytes move before they become floats."""
+def _steps(image: Tensor, channels_last: bool, preprocessing: Preprocessing) -> list[_Step]:
+    """What is done from ROWS to the image input: bytes move before they become floats."""
     dtype = np.dtype(image.dtype)
     if np.issubdtype(dtype, np.integer) and dtype != np.uint8:
         raise ValueError(f"its input is {dtype}, which is no format of pictures")
@@ -81,7 +90,21 @@ def _operations(
         steps += [("Round", None, {}), _cast(dtype)]
     if len(image.shape) == 3:
         steps.append(("Reshape", np.array([size or -1 for size in image.shape]), {}))
-    return _chain(steps or [("Identity", None, {})], image.name)
+    return steps
+
+
+def _cast_first(steps: list[_Step], image: Tensor, graph: onnx.GraphProto) -> list[_Step]:
+    """The same with the first cast in front. An input of bytes then gets floats of the same values, which makes no
+    difference where the graph itself casts it."""
+    if image.dtype == "uint8":
+        users = {node.op_type for node in graph.node if image.name in node.input}
+        if users != {"Cast"}:
+            raise ValueError(
+                f"its input is uint8 and goes into {', '.join(sorted(users)) or 'nothing'} uncast"
+            )
+        return [_cast(np.dtype(np.float32)), *(step for step in steps if step[0] != "Cast")]
+    first = next(step for step in steps if step[0] == "Cast")
+    return [first, *(step for step in steps if step is not first)]
 
 
 def _cast(dtype: np.dtype[Any]) -> _Step:

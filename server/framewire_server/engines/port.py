@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framewire_server.tensors import Outputs, Tensor
-from framewire_server.vision.decode import EncodedFrame, Picture
+from framewire_server.vision.decode import EncodedFrame
 from framewire_server.vision.geometry import Placement
 
 Rows: TypeAlias = Any
@@ -16,6 +16,9 @@ Rows: TypeAlias = Any
 
 ByteRows: TypeAlias = NDArray[np.uint8]
 """Rows of most engines: uint8 [max_batch, H, W, 3], BGR."""
+
+Decoded: TypeAlias = Any
+"""A frame's picture between a preparer's methods: uint8 [h, w, 3] BGR in most."""
 
 
 class Engine(Protocol):
@@ -59,10 +62,10 @@ class Engine(Protocol):
 class Preparer(Protocol):
     """From a frame's bytes to a row. Safe to use from several threads."""
 
-    def decode(self, frame: EncodedFrame) -> Picture:
-        """Returns the upright picture, uint8 [h, w, 3] BGR. Raises FrameFailure."""
+    def decode(self, frame: EncodedFrame) -> Decoded:
+        """Returns the upright picture, or what a lane will make one of. Raises FrameFailure."""
         ...
 
-    def place(self, picture: Picture, rows: Rows, row: int) -> Placement:
+    def place(self, picture: Decoded, rows: Rows, row: int) -> Placement:
         """Resizes the picture into row number `row` and says where it lies there."""
         ...

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import onnx
 
 from framewire_server.errors import ModelError
-from framewire_server.models import files, sidecars
+from framewire_server.models import files, record, sidecars
 from framewire_server.models.families.other_tasks import OtherTasks
 from framewire_server.models.families.plugin_nms import PluginNms
 from framewire_server.models.fitting import adapting, batches, class_names, open_sizes
@@ -67,6 +67,15 @@ def read(
     except ModelError as error:
         raise ModelError(f"{file}: {error}{_of_files(file, signature, str(error))}") from error
     return spec, network
+
+
+def noted(spec: ModelSpec, network: onnx.ModelProto) -> dict[str, Any]:
+    """All that the spec of this network was decided by, as values of JSON, for what is made from the network and has
+    no graph to look at: `record.load` gives its signature."""
+    assert spec.signature.image is not None  # recognition refuses other models
+    probe = Probe(network, spec.signature.image, spec.extra_inputs)
+    _match(replace(spec.signature, probe=probe))
+    return record.dump(spec.signature, probe.answer)
 
 
 def _look(
@@ -172,6 +181,7 @@ def _spec(path: Path, name: str, signature: Signature, match: Match, unread: tup
     _check_stated(signature)
     preprocessing, evidence = adapting.adapt(match, signature)
     names = class_names.choose(signature, match)
+    offset = _first(stated.label_offset, match.label_offset)
     said, warnings = open_sizes.explain(signature)
     if hint := batches.hint(signature, path.stem):
         warnings = (*warnings, hint)
@@ -184,7 +194,7 @@ def _spec(path: Path, name: str, signature: Signature, match: Match, unread: tup
         signature=signature,
         family=match.family,
         preprocessing=preprocessing,
-        decoder=_offset(match.decoder, _first(stated.label_offset, match.label_offset)),
+        decoder=_offset(match.decoder, offset),
         input_width=width,
         input_height=height,
         largest_batch=batches.largest(signature),
@@ -199,6 +209,7 @@ def _spec(path: Path, name: str, signature: Signature, match: Match, unread: tup
         doubts=tuple(doubt for doubt in match.doubts if not _settles(stated, doubt)),
         warnings=(*misnamed(path), *unread, *names.warnings, *warnings),
         latches=match.latches,
+        ranking=match.ranking if offset == 0 else None,
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from framewire_server.models.decoding.latch import Latch
 from framewire_server.models.signature import Signature
-from framewire_server.tensors import Outputs
+from framewire_server.tensors import Outputs, Ranking
 from framewire_server.vision.boxes import Candidates
 from framewire_server.vision.preprocessing import Preprocessing
 
@@ -49,6 +49,8 @@ class Match:
     """Whether class 0 is the background, which a labels file may leave out."""
     knows_graph: bool = False
     """Whether the preprocessing already takes into account what the graph itself does to pixels."""
+    ranking: Ranking | None = None
+    """How anchors are scored, where each is read by itself, so that those of low scores may be left out."""
     label_offset: int = 0
     """Added to the class ids that the decoder gives."""
     evidence: tuple[str, ...] = ()
@@ -116,3 +118,5 @@ class ModelSpec:
     doubts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     latches: tuple[Latch[Any], ...] = ()
+    ranking: Ranking | None = None
+    """As of a Match; None where class ids are counted from elsewhere, so that the best class may be none."""

@@ -13,7 +13,7 @@ from framewire_server.models.options import EffectiveOptions
 from framewire_server.models.spec import ModelSpec
 from framewire_server.tensors import Answer, Outputs
 from framewire_server.vision.boxes import best, plausible, suppress
-from framewire_server.vision.decode import EncodedFrame, Picture
+from framewire_server.vision.decode import EncodedFrame
 from framewire_server.vision.geometry import Placement
 
 
@@ -49,7 +49,7 @@ class Detector:
 
     def place(self, picture: object, rows: object, row: int) -> object:
         """See Pipeline."""
-        return self._preparer.place(cast(Picture, picture), rows, row)
+        return self._preparer.place(picture, rows, row)
 
     def infer(self, rows: object, count: int) -> object:
         """See Pipeline."""

@@ -83,7 +83,8 @@ class GpuThread(Protocol):
         ...
 
     def kernel(self, image: bytes, name: str) -> Kernel:
-        """Loads a kernel of a compiled module: a fatbin, a cubin, or PTX that ends in a zero byte."""
+        """Loads a kernel of a compiled module: a fatbin, a cubin, or PTX that ends in a zero byte. It stays loaded
+        until the thread leaves, and is the same whenever it is asked for."""
         ...
 
     def synchronise(self) -> None:
@@ -153,8 +154,4 @@ class Kernel(Protocol):
 
     def launch(self, grid: Extent, block: Extent, *arguments: int | np.generic) -> None:
         """Enqueues it on the stream. NumPy scalars go in as they are, an int as an address of 64 bits."""
-        ...
-
-    def free(self) -> None:
-        """Unloads its module, once; it does not run any more."""
         ...

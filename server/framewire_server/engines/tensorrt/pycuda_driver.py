@@ -21,7 +21,7 @@ from framewire_server.errors import OperatorError
 
 log = logging.getLogger(__name__)
 _Freed: TypeAlias = Callable[[object], None]
-_T = TypeVar("_T", "DeviceMemory", "Pinned", "Event", "Kernel")
+_T = TypeVar("_T", "DeviceMemory", "Pinned", "Event")
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream, nor that for it
 
 
@@ -60,7 +60,8 @@ class PyCudaThread:
     def __init__(self, driver: Any, context: Any) -> None:
         self._driver = driver
         self._context = context
-        self._made: dict[int, DeviceMemory | Pinned | Event | Kernel] = {}
+        self._made: dict[int, DeviceMemory | Pinned | Event] = {}
+        self._kernels: dict[tuple[bytes, str], Kernel] = {}
         self._stream: Any = None
         context.push()
         try:
@@ -110,8 +111,11 @@ class PyCudaThread:
 
     def kernel(self, image: bytes, name: str) -> Kernel:
         """See GpuThread."""
-        module = self._driver.module_from_buffer(image)
-        return self._keep(Kernel(module, module.get_function(name), self._stream, self._forget))
+        key = image, name
+        if key not in self._kernels:
+            module = self._driver.module_from_buffer(image)
+            self._kernels[key] = Kernel(module, module.get_function(name), self._stream)
+        return self._kernels[key]
 
     def synchronise(self) -> None:
         """See GpuThread."""
@@ -134,6 +138,9 @@ class PyCudaThread:
     def _give_up(self) -> None:
         for each in reversed(list(self._made.values())):
             each.free()
+        for kernel in self._kernels.values():
+            kernel.unload()
+        self._kernels.clear()
         self._stream = None  # destroyed now, while the context is the thread's
         try:
             self._context.pop()
@@ -204,21 +211,19 @@ class Event:
 class Kernel:
     """See cuda.Kernel."""
 
-    def __init__(self, module: Any, function: Any, stream: Any, freed: _Freed) -> None:
+    def __init__(self, module: Any, function: Any, stream: Any) -> None:
         self._module = module
         self._function = function
         self._stream = stream
-        self._freed = freed
 
     def launch(self, grid: Extent, block: Extent, *arguments: int | np.generic) -> None:
         """See cuda.Kernel."""
         passed = [np.uint64(value) if isinstance(value, int) else value for value in arguments]
         self._function(*passed, grid=grid, block=block, stream=self._stream)
 
-    def free(self) -> None:
-        """See cuda.Kernel."""
-        self._freed(self)
-        self._function = self._module = self._stream = None  # unloaded with the last reference
+    def unload(self) -> None:
+        """Unloads it, once; it does not run any more."""
+        self._function = self._module = self._stream = None
 
 
 @contextlib.contextmanager

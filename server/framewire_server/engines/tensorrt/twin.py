@@ -3,16 +3,39 @@ simulations. Nothing of a server uses it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.engines.tensorrt.prepare import Arguments, Colour, Method, Type
+from framewire_server.engines.tensorrt.prepare import SOURCE, Arguments, Colour, Method, Type
 from framewire_server.vision.decode import Picture
 
 _ONE = np.float32(2048)
 """OpenCV's weights have 11 bits."""
+
+
+def run(rows: int, arguments: Sequence[Any], memory: Callable[[int, int], NDArray[np.uint8]]) -> None:
+    """Does what a launch of the kernel for `rows` rows with `arguments` does, in host memory.
+
+    `memory(address, size_bytes)` gives the memory at an address, to be read and written.
+    """
+    sources_at, target_at, *numbers = (argument.item() for argument in arguments)
+    width, height, colour, channels_last, kind, pad, *shares = numbers
+    mean, scale = (shares[0], shares[1], shares[2]), (shares[3], shares[4], shares[5])
+    wanted = Arguments(width, height, Colour(colour), bool(channels_last), Type(kind), pad, mean, scale)
+    sources = memory(sources_at, rows * SOURCE.itemsize).view(SOURCE)
+    tensor = prepare([_picture(source, memory) for source in sources], sources, wanted)
+    memory(target_at, tensor.nbytes)[:] = tensor.reshape(-1).view(np.uint8)
+
+
+def _picture(source: np.void, memory: Callable[[int, int], NDArray[np.uint8]]) -> Picture:
+    height, width, pitch = (int(source[name]) for name in ("height", "width", "pitch"))
+    if not height:
+        return np.empty((0, 0, 3), np.uint8)
+    pixels = memory(int(source["pixels"]), pitch * (height - 1) + 3 * width)
+    return np.lib.stride_tricks.as_strided(pixels, (height, width, 3), (pitch, 3, 1), writeable=False)
 
 
 def prepare(pictures: Sequence[Picture], sources: NDArray[np.void], wanted: Arguments) -> NDArray[np.generic]:

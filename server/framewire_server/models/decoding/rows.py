@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.models.decoding.boxes import BoxForm, best_classes, sigmoid, softmax
+from framewire_server.models.decoding.boxes import Activation, BoxForm, best_classes, sigmoid, softmax
 from framewire_server.models.decoding.heads import Head
-from framewire_server.tensors import Outputs
+from framewire_server.tensors import Outputs, Ranking
 from framewire_server.vision.boxes import Candidates
 
 Boxes = Callable[[NDArray[np.generic], NDArray[np.intp]], NDArray[np.float32]]
@@ -23,13 +23,22 @@ class ClassRows:
     product of both.
     """
 
-    def __init__(self, head: Head, boxes: Boxes, *, objectness: bool, activation: str | None = None) -> None:
+    def __init__(
+        self, head: Head, boxes: Boxes, *, objectness: bool, activation: Activation | None = None
+    ) -> None:
         """`activation` is what the model file states of scores; they are used as they are without."""
         self._output = head.output
         self._channels_first = head.channels_first
         self._boxes = boxes
         self._objectness = objectness
         self._activation = activation
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """How anchors are scored; None where their boxes are told by their places, so that none may be left out."""
+        if not isinstance(self._boxes, Formed):
+            return None
+        return Ranking(self._output, bool(self._channels_first), self._objectness, self._activation or "none")
 
     def __call__(self, outputs: Outputs, row: int, score_threshold: float) -> Candidates:
         """The candidates of one row of the batch: the best class of every anchor that reaches the threshold."""

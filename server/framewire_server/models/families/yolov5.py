@@ -39,11 +39,13 @@ class YoloV5:
             )
         form = form_of(signature, "cxcywh", "net")  # YOLOv5 models/yolo.py, YOLOv7 models/yolo.py
         activation = signature.stated.score_activation
+        decoder = ClassRows(head, Formed(form), objectness=True, activation=activation)
         return Match(
             family=self.name,
             row=reading.row,
             preprocessing=UNIT_STRETCH if _is_darknet(signature) else YOLO,
-            decoder=ClassRows(head, Formed(form), objectness=True, activation=activation),
+            decoder=decoder,
+            ranking=decoder.ranking,
             classes=classes,
             labels=from_metadata(signature.metadata),
             score_threshold=0.25,

@@ -28,11 +28,13 @@ class YoloV6:
             return Refusal(self.name, reading.row, "YOLOv6's output has 6 columns or more")
         form = form_of(signature, "cxcywh", "net")  # YOLOv6 tools/infer.py
         activation = signature.stated.score_activation
+        decoder = ClassRows(head, Formed(form), objectness=True, activation=activation)
         return Match(
             family=self.name,
             row=reading.row,
             preprocessing=YOLO,
-            decoder=ClassRows(head, Formed(form), objectness=True, activation=activation),
+            decoder=decoder,
+            ranking=decoder.ranking,
             classes=classes,
             labels=from_metadata(signature.metadata),
             score_threshold=0.4,

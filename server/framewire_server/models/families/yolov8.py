@@ -52,11 +52,13 @@ class YoloV8:
             evidence.append("of two equal outputs the second is the network's own, the first helps training")
         form = form_of(signature, "cxcywh", "net")  # Ultralytics nn/modules/head.py
         activation = signature.stated.score_activation
+        decoder = ClassRows(head, Formed(form), objectness=False, activation=activation)
         return Match(
             family=self.name,
             row=reading.row,
             preprocessing=YOLO,
-            decoder=ClassRows(head, Formed(form), objectness=False, activation=activation),
+            decoder=decoder,
+            ranking=decoder.ranking,
             classes=classes,
             labels=from_metadata(signature.metadata),
             score_threshold=0.25,

@@ -41,11 +41,13 @@ class Yolox:
             return Refusal(self.name, reading.row, boxes)
         activation = signature.stated.score_activation
         classes = head.columns - 5
+        decoder = ClassRows(head, boxes, objectness=True, activation=activation)
         return Match(
             family=self.name,
             row=reading.row,
             preprocessing=YOLOX,
-            decoder=ClassRows(head, boxes, objectness=True, activation=activation),
+            decoder=decoder,
+            ranking=decoder.ranking,
             classes=classes,
             labels=from_metadata(signature.metadata),
             score_threshold=0.3,

@@ -32,6 +32,11 @@ class Probe:
         self._outputs: Outputs | None = None
         self._asked = False
 
+    @property
+    def answer(self) -> Outputs | None:
+        """The outputs by name; None as long as nobody asked."""
+        return self._outputs
+
     def __call__(self) -> Outputs | None:
         """Returns the outputs by name, None when the network cannot be run here."""
         if not self._asked:

@@ -1,0 +1,167 @@
+"""TensorRT's execution contexts on a lane, and the CUDA graphs made of them.
+
+A context that is enqueued the ordinary way serves all batches of its profile. A graph freezes its context: shape,
+addresses and memory. So where graphs are wanted there is a context for every batch size, and since they never run at
+the same time they work in the same memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from framewire_server.engines.tensorrt import graphs
+from framewire_server.engines.tensorrt.cuda import DeviceMemory, GpuThread
+from framewire_server.engines.tensorrt.layout import Feed, Profile
+from framewire_server.engines.tensorrt.libraries import tensorrt
+from framewire_server.engines.tensorrt.logger import error_recorder, hearing
+from framewire_server.errors import OperatorError
+
+log = logging.getLogger(__name__)
+
+
+class ExecutionFailed(OperatorError):
+    """TensorRT does not run a batch, or cannot be made ready to; `str()` has its words."""
+
+
+class Bindable(Protocol):
+    """What is bound to a tensor of a context."""
+
+    def bind(self, context: Any) -> bool:
+        """Tells an execution context where the tensor is; False when that refuses."""
+        ...
+
+
+class Capturing:
+    """Whether an engine's batches are made graphs: until one cannot be. Safe to use from several threads."""
+
+    def __init__(self, wanted: bool, where: str) -> None:
+        self.wanted = wanted
+        self._where = where
+
+    def refused(self, why: Exception) -> None:
+        """Gives graphs up for the engine, and says so once."""
+        if self.wanted:
+            self.wanted = False
+            log.warning("%s: runs without CUDA graphs: %s", self._where, why)
+
+
+class Context:
+    """A context, and its shape. Only the lane's thread uses it."""
+
+    def __init__(
+        self,
+        engine: Any,
+        profile: Profile,
+        thread: GpuThread,
+        feed: Feed,
+        bound: Sequence[Bindable],
+        strategy: Any,
+    ) -> None:
+        """Raises ExecutionFailed."""
+        self._thread = thread
+        self._feed = feed
+        self._batch: int | None = None
+        with hearing() as heard:
+            self._context: Any = engine.create_execution_context(strategy)
+            if self._context is None:
+                raise ExecutionFailed(
+                    f"TensorRT makes no execution context: {heard.text()}. If the GPU's memory is full, serve fewer "
+                    "models, or with fewer lanes (--gpu-lanes) or smaller batches (--max-batch)"
+                )
+            self._context.error_recorder = error_recorder()
+            # A new context is on profile 0.
+            if profile.index and not self._context.set_optimization_profile_async(
+                profile.index, thread.stream
+            ):
+                raise ExecutionFailed(f"TensorRT refuses profile {profile.index}: {heard.text()}")
+            if not all(each.bind(self._context) for each in bound):
+                raise ExecutionFailed(f"TensorRT refuses an input's or output's place: {heard.text()}")
+
+    def set_batch(self, batch: int) -> None:
+        """Has the next call of `enqueue` run `batch` rows. Raises ExecutionFailed."""
+        if batch == self._batch:
+            return
+        self._batch = None
+        try:
+            self._feed.set_shapes(self._context, batch)
+        except ValueError as error:
+            raise ExecutionFailed(str(error)) from error
+        self._batch = batch
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor for the batch that was set, -1 where only running tells."""
+        return tuple(self._context.get_tensor_shape(name))
+
+    def enqueue(self) -> None:
+        """Enqueues the network on the lane's stream. Raises ExecutionFailed."""
+        with hearing() as heard:
+            if not self._context.execute_async_v3(self._thread.stream):
+                raise ExecutionFailed(f"TensorRT does not run a batch of {self._batch}: {heard.text()}")
+
+    def free(self) -> None:
+        """Frees it; nothing of it runs any more. Never raises."""
+        self._context = None
+
+
+class GraphContext(Context):
+    """A context of one batch size that is replayed as a graph: once it has run the ordinary way, so that all it
+    allocates when it first runs is there."""
+
+    def __init__(
+        self,
+        engine: Any,
+        profile: Profile,
+        batch: int,
+        thread: GpuThread,
+        feed: Feed,
+        bound: Sequence[Bindable],
+        capturing: Capturing,
+    ) -> None:
+        """Works in no memory yet. Raises ExecutionFailed."""
+        strategy = tensorrt().ExecutionContextAllocationStrategy.USER_MANAGED
+        super().__init__(engine, profile, thread, feed, bound, strategy)
+        self.set_batch(batch)
+        self._capturing = capturing
+        self._warm = False
+        self._graph: graphs.Graph | None = None
+        self.scratch_bytes: int = self._context.update_device_memory_size_for_shapes()
+        """What it has to work in."""
+
+    def work_in(self, memory: DeviceMemory) -> None:
+        """Gives it memory to work in, in place of what it had."""
+        self._drop_graph()
+        if hasattr(self._context, "set_device_memory"):
+            self._context.set_device_memory(memory.address, memory.size_bytes)
+        else:  # TensorRT 10.0
+            self._context.device_memory = memory.address
+        self._warm = False
+
+    def enqueue(self) -> None:
+        """See Context."""
+        if self._graph is None and self._warm and self._capturing.wanted:
+            self._capture()
+        if self._graph:
+            self._graph.launch()
+        else:
+            super().enqueue()
+            self._warm = True
+
+    def free(self) -> None:
+        """See Context."""
+        self._drop_graph()
+        super().free()
+
+    def _capture(self) -> None:
+        stream = self._thread.stream
+        try:
+            with hearing():  # what TensorRT cannot do while it is recorded is no error
+                self._graph = graphs.capture(stream, lambda: bool(self._context.execute_async_v3(stream)))
+        except (graphs.CaptureRefused, OperatorError) as why:
+            self._capturing.refused(why)
+
+    def _drop_graph(self) -> None:
+        if self._graph:
+            self._graph.free()
+            self._graph = None

@@ -1,0 +1,159 @@
+"""What runs one engine on one lane: the lane's buffers and execution contexts of it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from framewire_server.engines.tensorrt.contexts import Bindable, Capturing, Context, GraphContext
+from framewire_server.engines.tensorrt.cuda import DeviceMemory, GpuThread
+from framewire_server.engines.tensorrt.layout import Feed, Layout, Profile
+from framewire_server.engines.tensorrt.libraries import tensorrt
+from framewire_server.engines.tensorrt.outputs import Output, make_output
+from framewire_server.engines.tensorrt.plan_tensors import PlanTensor
+from framewire_server.tensors import Answer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An engine, and all that its executions share. The keeper's thread frees it."""
+
+    engine: Any
+    feed: Feed
+    layout: Layout
+    capturing: Capturing
+    given: tuple[str, ...]
+    """The outputs that are handed out; the others stay on the GPU."""
+
+
+class Execution:
+    """Only the lane's thread uses it."""
+
+    def __init__(self, thread: GpuThread, loaded: Loaded) -> None:
+        """Raises an exception of the driver's, and leaves nothing behind then."""
+        self._thread = thread
+        self._loaded = loaded
+        self._graphs = loaded.capturing.wanted
+        self._contexts: dict[tuple[Profile, int | None], Context] = {}
+        self._scratch: DeviceMemory | None = None
+        with ExitStack() as made:
+            source = loaded.feed.source
+            self._input = source.attach(thread)
+            made.callback(self._input.free)
+            size_bytes = int(np.prod(source.shape(loaded.layout.max_batch))) * np.dtype(source.dtype).itemsize
+            self._image = thread.allocate(size_bytes)
+            made.callback(self._image.free)
+            thread.clear(self._image.address, size_bytes)  # rows that no frame fills are run all the same
+            bound: list[Bindable] = [_Place(loaded.layout.image.name, self._image.address)]
+            bound += [_Place(extra.name, self._place_extra(extra, made)) for extra in loaded.layout.extras]
+            self._outputs: dict[str, Output] = {}
+            for layout in loaded.layout.outputs:
+                output = make_output(thread, layout)
+                made.callback(output.free)
+                self._outputs[layout.tensor.name] = output
+            self._bound = (*bound, *self._outputs.values())
+            self._done = thread.event()
+            made.callback(self._done.free)
+            thread.synchronise()
+            self._made = made.pop_all()
+
+    def run(self, rows: object, count: int) -> Answer:
+        """Runs the first `count` rows; returns the outputs by name, of `count` rows or more, as views of memory that
+        the next call overwrites. Raises ExecutionFailed, or an exception of the driver's."""
+        try:
+            failures = self._input.load(rows, count, self._image.address)
+            context = self._context(count)
+            self._enqueue(context)
+            for name in self._loaded.given:
+                self._outputs[name].fetch(context.shape(name))
+            self._done.record()
+        except BaseException:
+            with suppress(Exception):  # the first fault is the one to tell
+                self._thread.synchronise()  # the rows are somebody else's when this returns
+            raise
+        self._done.synchronise()
+        return Answer({name: self._outputs[name].read() for name in self._loaded.given}, failures)
+
+    def free(self) -> None:
+        """Frees all that it holds; nothing of it runs any more. Never raises."""
+        for context in self._contexts.values():
+            context.free()
+        self._contexts.clear()
+        if self._scratch:
+            self._scratch.free()
+            self._scratch = None
+        self._made.close()
+
+    def _enqueue(self, context: Context) -> None:
+        try:
+            context.enqueue()
+        finally:
+            for output in self._outputs.values():
+                output.check()
+
+    def _context(self, count: int) -> Context:
+        """The context for a batch of `count` rows, set to it."""
+        profile = self._loaded.layout.profile(count)
+        batch = max(count, profile.least)
+        key = profile, batch if self._graphs else None
+        context = self._contexts.get(key)
+        if context is None:
+            context = self._graph_context(profile, batch) if self._graphs else self._plain_context(profile)
+            self._contexts[key] = context
+        context.set_batch(batch)
+        return context
+
+    def _plain_context(self, profile: Profile) -> Context:
+        strategies = tensorrt().ExecutionContextAllocationStrategy
+        # With the default every context would have the memory that the largest profile needs.
+        several = len(self._loaded.layout.profiles) > 1
+        strategy = strategies.ON_PROFILE_CHANGE if several else strategies.STATIC
+        loaded = self._loaded
+        return Context(loaded.engine, profile, self._thread, loaded.feed, self._bound, strategy)
+
+    def _graph_context(self, profile: Profile, batch: int) -> Context:
+        loaded = self._loaded
+        context = GraphContext(
+            loaded.engine, profile, batch, self._thread, loaded.feed, self._bound, loaded.capturing
+        )
+        if self._scratch is None or self._scratch.size_bytes < context.scratch_bytes:
+            memory = self._thread.allocate(max(context.scratch_bytes, 1))
+            for other in self._contexts.values():
+                assert isinstance(other, GraphContext)
+                other.work_in(memory)
+            if self._scratch:
+                self._scratch.free()
+            self._scratch = memory
+        context.work_in(self._scratch)
+        return context
+
+    def _place_extra(self, extra: PlanTensor, made: ExitStack) -> int:
+        """Puts what is the same for every picture where TensorRT reads it; returns the address."""
+        values = self._loaded.feed.values(extra, self._loaded.layout.max_batch)
+        pinned = self._thread.pin(values.shape, values.dtype)
+        made.callback(pinned.free)
+        pinned.array[...] = values
+        if extra.on_host:
+            return pinned.address
+        memory = self._thread.allocate(values.nbytes)
+        made.callback(memory.free)
+        self._thread.copy_in(memory.address, pinned.array)
+        return memory.address
+
+
+class _Place:
+    """An input's place."""
+
+    def __init__(self, name: str, address: int) -> None:
+        self._name = name
+        self._address = address
+
+    def bind(self, context: Any) -> bool:
+        """See Bindable."""
+        return bool(context.set_tensor_address(self._name, self._address))

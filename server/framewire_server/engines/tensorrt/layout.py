@@ -1,0 +1,210 @@
+"""How a plan is fed: its profiles, the batches that they are for, and how large its outputs become.
+
+Asked once, on the keeper's thread, of contexts that have no memory and never run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framewire_server.engines.tensorrt.cuda import GpuThread
+from framewire_server.engines.tensorrt.inputs import Input
+from framewire_server.engines.tensorrt.libraries import tensorrt
+from framewire_server.engines.tensorrt.logger import hearing
+from framewire_server.engines.tensorrt.plan_tensors import BFLOAT16, PlanTensor
+from framewire_server.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An optimisation profile, and the batches that it is for."""
+
+    index: int
+    least: int
+    most: int
+    scratch_bytes: int
+    """What TensorRT works in, for `most` rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayout:
+    """An output and its place."""
+
+    tensor: PlanTensor
+    size_bytes: int | None
+    """For the largest batch; None where only running tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a plan is fed."""
+
+    image: PlanTensor
+    extras: tuple[PlanTensor, ...]
+    outputs: tuple[OutputLayout, ...]
+    profiles: tuple[Profile, ...]
+
+    @property
+    def max_batch(self) -> int:
+        """Most rows at once."""
+        return max(profile.most for profile in self.profiles)
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a CUDA graph may hold it: all is on the GPU, and nothing depends on the data."""
+        outputs_fixed = all(each.size_bytes is not None and not each.tensor.on_host for each in self.outputs)
+        return outputs_fixed and not any(each.on_host for each in self.extras)
+
+    def profile(self, count: int) -> Profile:
+        """The smallest that takes `count` rows, with as few more as can be. Raises ValueError."""
+        fitting = [profile for profile in self.profiles if count <= profile.most]
+        if not fitting:
+            raise ValueError(f"{count} rows are more than {self.max_batch}")
+        return min(fitting, key=lambda profile: (max(count, profile.least), profile.most, -profile.least))
+
+
+class Feed:
+    """The shapes of a plan's inputs for a batch."""
+
+    def __init__(
+        self, image: PlanTensor, extras: Mapping[PlanTensor, NDArray[np.generic]], source: Input
+    ) -> None:
+        """`extras` are the values for one picture of the inputs beside the image."""
+        self.image = image
+        self.extras = extras
+        self.source = source
+
+    def values(self, extra: PlanTensor, batch: int) -> NDArray[np.generic]:
+        """What the input takes for `batch` pictures, in its own type."""
+        value = np.asarray(self.extras[extra])
+        return np.ascontiguousarray(np.broadcast_to(value, (batch, *value.shape)), dtype=extra.dtype)
+
+    def shapes(self, batch: int) -> dict[PlanTensor, tuple[int, ...]]:
+        """Of all inputs."""
+        extras = {extra: (batch, *np.shape(value)) for extra, value in self.extras.items()}
+        return {self.image: self.source.shape(batch), **extras}
+
+    def set_shapes(self, context: Any, batch: int) -> None:
+        """Tells a context those that are open. Raises ValueError with TensorRT's words."""
+        with hearing() as heard:
+            for tensor, shape in self.shapes(batch).items():
+                if None in tensor.shape and not context.set_input_shape(tensor.name, shape):
+                    raise ValueError(f"its input {tensor.name} takes no shape {list(shape)}: {heard.text()}")
+            try:
+                missing = context.infer_shapes()
+            except RuntimeError as error:
+                raise ValueError(
+                    f"its shapes for {batch} pictures do not fit: {error}; {heard.text()}"
+                ) from error
+            if missing:
+                raise ValueError(f"the shapes of {', '.join(missing)} are not known for {batch} pictures")
+
+
+def lay_out(
+    engine: Any, feed: Feed, outputs: tuple[PlanTensor, ...], thread: GpuThread, where: str
+) -> Layout:
+    """Asks a plan how it is fed. Raises ModelError when it cannot be fed so."""
+    ranges = _ranges(engine, feed, where)
+    for tensor, shape in feed.shapes(ranges[0][2]).items():
+        _check(tensor, shape, where)
+    profiles: list[Profile] = []
+    sizes: dict[str, list[int | None]] = {each.name: [] for each in outputs}
+    for index, least, most in ranges:
+        shapes, scratch_bytes = _try(engine, feed, outputs, index, most, thread, where)
+        profiles.append(Profile(index, least, most, scratch_bytes))
+        for each in outputs:
+            sizes[each.name].append(_size_bytes(each, shapes[each.name]))
+    return Layout(
+        feed.image,
+        tuple(feed.extras),
+        tuple(OutputLayout(each, _largest(sizes[each.name])) for each in outputs),
+        tuple(profiles),
+    )
+
+
+def _check(tensor: PlanTensor, shape: tuple[int, ...], where: str) -> None:
+    fits = len(shape) == len(tensor.shape) and all(
+        size in (None, wanted) for size, wanted in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ModelError(f"{where}: its input {tensor.taken} cannot be fed with {list(shape)}")
+
+
+def _ranges(engine: Any, feed: Feed, where: str) -> list[tuple[int, int, int]]:
+    """Number, smallest and largest batch of each profile that pictures of this size fit in."""
+    image, source = feed.image, feed.source
+    if source.dtype != image.dtype or len(source.shape(1)) != len(image.shape) or image.on_host:
+        raise ModelError(
+            f"{where}: its input {image.taken} cannot be fed with {list(source.shape(1))} {source.dtype}"
+        )
+    if None not in image.shape:
+        fixed = image.shape[0] if len(image.shape) == 4 else 1
+        assert fixed is not None
+        if fixed > source.max_batch:
+            raise ModelError(
+                f"{where}: it takes {fixed} pictures at once, which is more than {source.max_batch}"
+            )
+        return [(0, fixed, fixed)]
+    found, known = [], []
+    for index in range(engine.num_optimization_profiles):
+        least, _, most = (tuple(each) for each in engine.get_tensor_profile_shape(image.name, index))
+        known.append(f"{list(least)} to {list(most)}")
+        first, last = (least[0], min(most[0], source.max_batch)) if len(image.shape) == 4 else (1, 1)
+        if first <= last and _within(least, source.shape(first)) and _within(source.shape(last), most):
+            found.append((index, first, last))
+    if not found:
+        wanted = list(source.shape(source.max_batch))
+        raise ModelError(
+            f"{where}: its input {image.name} takes {' or '.join(known)}, none of which holds {wanted}"
+        )
+    return found
+
+
+def _within(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    return all(a <= b for a, b in zip(small, large, strict=True))
+
+
+def _try(
+    engine: Any,
+    feed: Feed,
+    outputs: tuple[PlanTensor, ...],
+    profile: int,
+    batch: int,
+    thread: GpuThread,
+    where: str,
+) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Returns the outputs' shapes for a batch, -1 where only running tells, and the bytes of scratch memory."""
+    hosts = {extra: feed.values(extra, batch) for extra in feed.extras if extra.on_host}
+    with hearing() as heard:
+        context = engine.create_execution_context(tensorrt().ExecutionContextAllocationStrategy.USER_MANAGED)
+        if context is None:
+            raise ModelError(f"{where}: TensorRT makes no execution context for it: {heard.text()}")
+        if profile and not context.set_optimization_profile_async(profile, thread.stream):
+            raise ModelError(f"{where}: its profile {profile} cannot be used: {heard.text()}")
+        for extra, values in hosts.items():
+            if not context.set_tensor_address(extra.name, values.ctypes.data):
+                raise ModelError(f"{where}: its input {extra.name} cannot be set: {heard.text()}")
+        try:
+            feed.set_shapes(context, batch)
+        except ValueError as error:
+            raise ModelError(f"{where}: {error}") from error
+        shapes = {each.name: tuple(context.get_tensor_shape(each.name)) for each in outputs}
+        thread.synchronise()  # changing the profile may have enqueued something
+        return shapes, context.update_device_memory_size_for_shapes()
+
+
+def _size_bytes(tensor: PlanTensor, shape: tuple[int, ...]) -> int | None:
+    if any(size < 0 for size in shape):
+        return None
+    return math.prod(shape) * (2 if tensor.dtype == BFLOAT16 else np.dtype(tensor.dtype).itemsize)
+
+
+def _largest(sizes: list[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return max(known) if len(known) == len(sizes) else None

@@ -1,0 +1,208 @@
+"""From a recognised model to a TensorRT plan that serves it, and to a plan file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from framewire_server.engines.front import add_front, outside
+from framewire_server.engines.tensorrt import prefix
+from framewire_server.engines.tensorrt.builder import BuildOptions, build_plan
+from framewire_server.engines.tensorrt.cache import OURS, PlanCache, Target, key_of
+from framewire_server.engines.tensorrt.cuda import Gpu
+from framewire_server.engines.tensorrt.precision import Feed, Precision, in_precision
+from framewire_server.engines.tensorrt.progress import Progress
+from framewire_server.engines.top_k import add_top_k
+from framewire_server.errors import ModelError
+from framewire_server.models import files
+from framewire_server.models.recognition import noted
+from framewire_server.models.spec import ModelSpec
+from framewire_server.vision.decode import Picture
+from framewire_server.vision.placing import place
+
+log = logging.getLogger(__name__)
+_SCHEMA = 1
+_USUAL_BATCHES = (1, 4, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What to make of a network."""
+
+    precision: Precision = "fp32"
+    top_k: int | None = None
+    """Anchors of each picture that the plan hands out; None for all."""
+    calibration: tuple[Path, ...] = ()
+    """Pictures by which FP16 and BF16 are checked."""
+    build: BuildOptions = field(default_factory=BuildOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan, and what was noted about it."""
+
+    content: memoryview
+    metadata: dict[str, Any]
+    """What stands before the plan in its file (see engines/tensorrt/prefix.py)."""
+
+    def file(self) -> bytes:
+        """The content of its plan file."""
+        return prefix.join(self.metadata, self.content)
+
+
+def usual_batches(spec: ModelSpec, most: int) -> tuple[int, ...]:
+    """Batch sizes to build a model for that is to take up to `most` pictures at once: few, as each costs as much time
+    and memory as a plan of its own."""
+    fixed = spec.signature.image.shape[0] if spec.signature.image else None
+    if fixed is not None or spec.largest_batch is not None:
+        most = spec.largest_batch or 1
+    return (*(batch for batch in _USUAL_BATCHES if batch < most), most)
+
+
+def plan_for(
+    spec: ModelSpec,
+    network: onnx.ModelProto,
+    recipe: Recipe,
+    gpu: Gpu,
+    *,
+    cache: PlanCache | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Returns the plan of a model on `gpu`, from the cache or built now, which takes seconds to many minutes on the
+    calling thread.
+
+    Raises ModelError when the model cannot be built so, LibraryUnavailable without TensorRT, BuildCancelled when
+    `progress` is cancelled.
+    """
+    target = Target.of(gpu)
+    try:
+        key = key_of(_prepared(network, spec, recipe), _noted_recipe(recipe), target)
+        build = _Build(spec, network, recipe, gpu, progress)
+        plan = cache.plan(key, build) if cache is not None else memoryview(build())
+    except ModelError as error:
+        raise ModelError(f"{spec.path}: {error}") from error
+    return Plan(plan, _metadata(spec, network, recipe, target, key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """Builds when it is called: a plan that the cache has needs no lower precision, and no GPU."""
+
+    spec: ModelSpec
+    network: onnx.ModelProto
+    recipe: Recipe
+    gpu: Gpu
+    progress: Progress | None
+
+    def __call__(self) -> bytes:
+        recipe, spec = self.recipe, self.spec
+        feeds = _feeds(spec, recipe.calibration) if recipe.precision in ("fp16", "bf16") else ()
+        network = _prepared(in_precision(self.network, recipe.precision, tuple(feeds)), spec, recipe)
+        thread = self.gpu.enter()
+        try:
+            return build_plan(network, recipe.build, progress=self.progress)
+        finally:
+            thread.leave()
+
+
+def _prepared(network: onnx.ModelProto, spec: ModelSpec, recipe: Recipe) -> onnx.ModelProto:
+    """With the tail and the front that are wanted of the plan."""
+    if recipe.top_k is not None:
+        network = _with_top_k(network, spec, recipe.top_k)
+    image = spec.signature.image
+    assert image is not None  # recognition refuses other models
+    try:
+        return add_front(
+            network,
+            image,
+            channels_last=spec.signature.channels_last,
+            preprocessing=spec.preprocessing,
+            cast_first=True,
+        )
+    except ValueError as error:
+        log.info("%s: the plan takes the network's own input: %s", spec.path, error)
+        return network
+
+
+def _with_top_k(network: onnx.ModelProto, spec: ModelSpec, count: int) -> onnx.ModelProto:
+    if spec.ranking is None:
+        raise ModelError(
+            f"top-k: {spec.family} does not say how to rank its anchors: only heads whose anchors have a decoded box "
+            "and scores of their own can be cut (YOLOv5 to YOLO12, YOLOX if its boxes are decoded); build without it"
+        )
+    try:
+        return add_top_k(network, spec.ranking, count)
+    except ValueError as error:
+        raise ModelError(f"top-k: {error}; build without it") from error
+
+
+def _feeds(spec: ModelSpec, pictures: tuple[Path, ...]) -> Iterator[Feed]:
+    """What the network is fed for each picture, a batch as large as it must be."""
+    image = spec.signature.image
+    assert image is not None
+    batch = (image.shape[0] if len(image.shape) == 4 else 1) or 1
+    for path in pictures:
+        picture = cast("Picture | None", cv2.imread(str(path)))
+        if picture is None:
+            raise ModelError(f"{path}: is no picture, which calibration needs")
+        rows = np.zeros((batch, spec.input_height, spec.input_width, 3), np.uint8)
+        place(picture, rows[0], spec.preprocessing)
+        fed: dict[str, NDArray[np.generic]] = {
+            name: np.repeat(value[None], batch, axis=0) for name, value in spec.extra_inputs.items()
+        }
+        yield fed | {
+            image.name: outside(
+                rows,
+                image,
+                channels_last=spec.signature.channels_last,
+                preprocessing=spec.preprocessing,
+            )
+        }
+
+
+def _noted_recipe(recipe: Recipe) -> dict[str, Any]:
+    """All of a recipe that makes a plan another one."""
+    build = recipe.build
+    return {
+        "precision": recipe.precision,
+        "calibration": _digests(recipe.calibration) if recipe.precision in ("fp16", "bf16") else [],
+        "top_k": recipe.top_k,
+        "batches": list(build.batches),
+        "workspace_bytes": build.workspace_bytes,
+        "optimisation_level": build.optimisation_level,
+        "tf32": build.tf32,
+        "plugins": _digests(build.plugins),
+    }
+
+
+def _digests(paths: tuple[Path, ...]) -> list[str]:
+    try:
+        return [files.content_digest(path) for path in paths]
+    except OSError as error:
+        raise ModelError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _metadata(
+    spec: ModelSpec, network: onnx.ModelProto, recipe: Recipe, target: Target, key: str
+) -> dict[str, Any]:
+    """Of the exporter's notes all, as they are, and ours."""
+    return {
+        **spec.signature.metadata,
+        OURS: {
+            "schema": _SCHEMA,
+            "name": spec.name,
+            "version": spec.version,
+            "built_for": asdict(target),
+            **_noted_recipe(recipe),
+            "signature": noted(spec, network),
+            "key": key,
+        },
+    }
