@@ -23,7 +23,7 @@ ALLOWED = {
     "weights": set(),
     "core": {"errors", "config"},
     "vision": {"core", "errors"},
-    "engines": {"tensors", "vision", "errors"},
+    "engines": {"core", "tensors", "vision", "errors"},
     "models": {"tensors", "vision", "errors"},
     "pipeline": {"core", "models", "vision", "engines", "tensors", "config", "errors"},
     "edge": {"core", "models", "vision", "config", "errors", "framewire.v1"},
@@ -44,9 +44,21 @@ ALLOWED = {
     "lifecycle": {"core", "models", "config", "errors"},
     "quality": {"core", "models", "pipeline", "vision", "config", "errors", "framewire"},
     "demo": {"quality", "framewire"},
-    "cli": {"app", "config", "engines", "errors", "models", "pipeline", "demo", "quality", "framewire"},
+    "cli": {
+        "app",
+        "config",
+        "engines",
+        "errors",
+        "models",
+        "pipeline",
+        "process",
+        "demo",
+        "quality",
+        "framewire",
+    },
     "__main__": {"cli"},
     "observe": set(),
+    "process": set(),
 }
 # The same within models: a family decides by what was gathered, and nobody but the registry knows the families.
 ALLOWED_IN_MODELS = {
