@@ -1,0 +1,3 @@
+"""The fixture `sim` for the simulator's own tests."""
+
+from tests.sim.fixtures import sim as sim

@@ -1,0 +1,118 @@
+"""Puts the fakes together as modules of Python."""
+
+from __future__ import annotations
+
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from tests.sim.personalities import Personality
+from tests.sim.pycuda import constants, contexts, copies, exceptions, memory, modules, streams
+from tests.sim.tensorrt import (
+    building,
+    definitions,
+    dims,
+    enums,
+    execution,
+    interfaces,
+    parsing,
+    registry,
+    runtime,
+    timing,
+)
+
+
+def module(name: str, members: dict[str, Any], *, package: bool = False) -> ModuleType:
+    """A module that `import` and `importlib.util.find_spec` take for a real one."""
+    made = ModuleType(name)
+    made.__spec__ = ModuleSpec(name, loader=None, is_package=package)
+    if package:
+        made.__path__ = []
+    vars(made).update(members)
+    return made
+
+
+def tensorrt(personality: Personality) -> ModuleType:
+    """The fake module tensorrt of a version."""
+    classes: list[type] = [
+        *enums.SAME_EVERYWHERE,
+        dims.Dims, dims.Dims2, dims.Dims3, dims.Dims4, dims.DimsHW,
+        interfaces.ILogger, interfaces.Logger, interfaces.IErrorRecorder, interfaces.IOutputAllocator,
+        interfaces.IProgressMonitor, interfaces.IProfiler,
+        runtime.Runtime, runtime.EngineInspector, execution.IExecutionContext, registry.IPluginRegistry,
+        building.IBuilderConfig, building.IOptimizationProfile, building.IHostMemory,
+        definitions.ITensor, definitions.ILayer, parsing.ParserError, timing.ITimingCache,
+    ]  # fmt: skip
+    members: dict[str, Any] = {one.__name__: one for one in classes}
+    members |= _by_version(personality)
+    members |= enums.numbered(personality)
+    members |= enums.ALIASES
+    members |= {
+        "__version__": personality.version,
+        "nptype": enums.nptype,
+        "volume": _volume,
+        "init_libnvinfer_plugins": registry.init_libnvinfer_plugins,
+        "get_plugin_registry": registry.registry,
+    }
+    return module("tensorrt", members, package=True)
+
+
+def _by_version(personality: Personality) -> dict[str, type]:
+    """Classes that lost or gained members."""
+    mixed: dict[str, tuple[type, type]] = {
+        "ICudaEngine": (runtime.ICudaEngine, runtime.EngineUntil10),
+        "Builder": (building.Builder, building.BuilderUntil10),
+        "INetworkDefinition": (definitions.INetworkDefinition, definitions.NetworkUntil10),
+        "OnnxParser": (parsing.OnnxParser, parsing.ParserUntil10),
+    }
+    made = {}
+    for name, (common, until_10) in mixed.items():
+        bases = (common, until_10) if personality.major == 10 else (common,)
+        absent = (
+            {}
+            if personality.has_v2_names
+            else {one: _Absent(one) for one in dir(common) if one.endswith("_v2")}
+        )
+        made[name] = type(name, bases, {**absent, "__doc__": common.__doc__})
+    return made
+
+
+class _Absent:
+    """A member that this version does not have."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        raise AttributeError(f"'tensorrt.{owner.__name__}' object has no attribute '{self._name}'")
+
+
+def _volume(iterable: Any) -> int:
+    """The product of a shape."""
+    product = 1
+    for size in iterable:
+        product *= size
+    return product
+
+
+def pycuda() -> dict[str, ModuleType]:
+    """The fake modules pycuda and pycuda.driver."""
+    sources = (constants, contexts, copies, exceptions, memory, modules, streams)
+    names = (
+        "Context", "Device", "DeviceAllocation", "Error", "Event", "Function", "HostAllocation",
+        "LaunchError", "LogicError", "MemoryError", "Module", "PagelockedHostAllocation",
+        "RuntimeError", "Stream", "ctx_flags", "device_attribute", "event_flags",
+        "host_alloc_flags", "init", "mem_alloc", "mem_get_info", "memcpy_dtod_async", "memcpy_dtoh",
+        "memcpy_dtoh_async", "memcpy_htod", "memcpy_htod_async", "memset_d8", "memset_d8_async",
+        "module_from_buffer", "module_from_file", "pagelocked_empty", "pagelocked_zeros",
+        "register_host_memory",
+    )  # fmt: skip
+    members = {name: next(getattr(one, name) for one in sources if hasattr(one, name)) for name in names}
+    members |= {"get_version": lambda: (13, 0, 0), "get_driver_version": lambda: 13000}
+    driver = module("pycuda.driver", members)
+    package = module(
+        "pycuda",
+        {"VERSION": (2026, 1), "VERSION_STATUS": "", "VERSION_TEXT": "2026.1", "driver": driver},
+        package=True,
+    )
+    return {"pycuda": package, "pycuda.driver": driver}

@@ -1,0 +1,72 @@
+"""The kernels that the simulated GPUs know: Python functions that work on simulated memory.
+
+A kernel is registered under the name that its image exports:
+
+    @kernel("scale", np.uintp, np.float32, np.int32)
+    def scale(launch: Launch, address: int, factor: float, count: int) -> None:
+        values = launch.view(address, (count,), np.float32)
+        values *= factor
+
+The types of its arguments are checked at each launch: a wrong one would be read as garbage on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tests.sim.memory import Memory
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch: its grid and block, and the memory."""
+
+    name: str
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    memory: Memory
+
+    @property
+    def threads(self) -> tuple[int, int, int]:
+        """Threads along x, y and z."""
+        x, y, z = (g * b for g, b in zip(self.grid, self.block, strict=True))
+        return x, y, z
+
+    def view(self, address: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """The memory at `address` as an array, writable. Raises SimViolation where it is not all live memory."""
+        size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        found = self.memory.bytes(int(address), size_bytes, f"kernel {self.name}")
+        return found.view(dtype).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A registered kernel."""
+
+    name: str
+    types: tuple[np.dtype[Any], ...]
+    run: Callable[..., None]
+
+
+_KERNELS: dict[str, Kernel] = {}
+
+
+def kernel(name: str, *types: DTypeLike) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a function as the kernel `name`, whose arguments have `types`; an address is np.uintp."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        _KERNELS[name] = Kernel(name, tuple(np.dtype(one) for one in types), function)
+        return function
+
+    return register
+
+
+def find(name: str) -> Kernel | None:
+    """The kernel of a name."""
+    return _KERNELS.get(name)

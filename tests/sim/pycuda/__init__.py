@@ -1,0 +1,1 @@
+"""Fakes of pycuda.driver 2026.1, as its source (boost.python over the driver API) has it."""
