@@ -60,6 +60,7 @@ def test_half_floats_stay_half(sim: Simulation) -> None:
         assert (host == 2).all()
         memory.free()
         answer.free()
+        del context, engine, stream, host  # in the context, as everything
 
 
 def test_what_is_left_is_told_at_the_end() -> None:

@@ -208,8 +208,8 @@ class Ward:
         """Whether this thread can free it. Where it cannot, pycuda warns and leaks; so does this."""
         simulation, ward = self._simulation, self._ward
         self._ward = None
-        if simulation.closed or ward is None:
-            return False
+        if simulation.closed or ward is None or not ward._valid:
+            return False  # pycuda says nothing of a context that was detached
         same = Context.get_current() is ward
         if same or threading.get_ident() == ward._thread:
             return True

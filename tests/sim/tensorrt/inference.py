@@ -91,7 +91,9 @@ class Inference:
         read = self._spans(self._context._shapes, self._network.inputs)
         for start, stop in self._spans(outputs, self._network.outputs):
             if any(start < end and begin < stop for begin, end in read):
-                self._simulation.violations.record("address", "execute_async_v3: an output lies over an input")
+                self._simulation.violations.record(
+                    "address", "execute_async_v3: an output lies over an input"
+                )
 
     def _foreign(self, address: int) -> str | None:
         allocation = self._simulation.memory.find(address)
