@@ -68,8 +68,13 @@ def _decode_compressed(frame: EncodedFrame, max_pixels: int) -> Picture:
     except cv2.error:
         picture = None
     if picture is None:
-        raise FrameFailure(ErrorReason.UNDECODABLE, f"damaged {name} picture: it cannot be decoded")
+        raise damaged(frame.encoding)
     return cast(Picture, picture)
+
+
+def damaged(encoding: Encoding) -> FrameFailure:
+    """The failure of a picture whose header was good."""
+    return FrameFailure(ErrorReason.UNDECODABLE, f"damaged {encoding.name} picture: it cannot be decoded")
 
 
 def _check_size(

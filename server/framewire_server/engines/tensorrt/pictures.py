@@ -10,22 +10,19 @@ from typing import NamedTuple, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.core.outcomes import ErrorReason
 from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.engines.tensorrt.inputs import LaneInput
 from framewire_server.engines.tensorrt.prepare import SOURCE, Arguments, arguments, load, resizes, source
 from framewire_server.engines.tensorrt.slots import Coded, Compressed, PictureRows
 from framewire_server.errors import FrameFailure
 from framewire_server.tensors import Tensor
-from framewire_server.vision.decode import EncodedFrame, Picture, decode
+from framewire_server.vision.decode import EncodedFrame, Encoding, Picture, damaged, decode
 from framewire_server.vision.geometry import Placement
 from framewire_server.vision.preprocessing import Preprocessing
 
 LARGEST_WHOLE_BYTES = 1920 * 1080 * 3
 """The largest picture that travels to the GPU whole; OpenCV places larger ones. A model's slots take up to
 max_batch × (lanes + 1) times that of pinned memory, and max_batch × lanes times of the GPU's."""
-
-_DAMAGED = "damaged JPEG picture: it cannot be decoded"
 
 
 class OnGpu(NamedTuple):
@@ -183,7 +180,7 @@ class _Lane:
             elif isinstance(picture, np.ndarray) and picture.shape[1::-1] == one.where[:2]:
                 rows.put(picture, row)
             else:
-                failures[row] = FrameFailure(ErrorReason.UNDECODABLE, _DAMAGED)
+                failures[row] = damaged(Encoding.JPEG)
         return failures
 
     def _copy(self, rows: PictureRows, staged: Mapping[int, Placement]) -> None:

@@ -1,0 +1,98 @@
+"""JPEG pictures decoded on the GPU, with nvidia-nvimgcodec (extra `gpu-decode`).
+
+A prepare worker reads no more than the header; the lane that runs the batch decodes all of its pictures at once, on
+its stream, and the kernel takes them where they lie. What decoders read differently, or what is too large for the
+GPU's memory, goes the way of all other frames: OpenCV decodes it, in the same batch.
+
+The library decodes on a CPU too, by the same calls, and that is what the tests run everywhere: there the pixels are
+OpenCV's. On a GPU colours are rounded in other places, and pixels differ a little.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from framewire_server.engines.tensorrt.cuda import GpuThread
+from framewire_server.engines.tensorrt.libraries import LibraryUnavailable
+from framewire_server.engines.tensorrt.pictures import CudaPreparer, Decoded, OnGpu
+from framewire_server.engines.tensorrt.prepare import resizes
+from framewire_server.engines.tensorrt.slots import Compressed
+from framewire_server.vision.decode import EncodedFrame, Encoding, Picture
+from framewire_server.vision.headers import jpeg_header
+from framewire_server.vision.preprocessing import Preprocessing
+
+LARGEST_ON_GPU_PIXELS = 3840 * 2160
+"""The largest picture that is decoded on the GPU: 25 MB there, max_batch × lanes times at most."""
+
+_THREADS = 2
+"""For what nvimgcodec does on the CPU, of each lane: Huffman codes of what the GPU's own decoder does not read."""
+_OPTIONS = ":fancy_upsampling=1"  # chroma as OpenCV's libjpeg interpolates it
+
+
+class JpegPreparer(CudaPreparer):
+    """The Preparer of a KernelInput with a JpegDecoder."""
+
+    def __init__(self, max_pixels: int, preprocessing: Preprocessing) -> None:
+        """Leaves all to OpenCV where the kernel does not resize as `preprocessing` says."""
+        super().__init__(max_pixels)
+        self._most_pixels = min(max_pixels, LARGEST_ON_GPU_PIXELS) if resizes(preprocessing) else 0
+
+    def decode(self, frame: EncodedFrame) -> Picture | Compressed:
+        """See Preparer. Returns a JPEG picture as it came when the GPU will read it as OpenCV would."""
+        if frame.encoding is Encoding.JPEG:
+            try:
+                width, height, upright, usual = jpeg_header(frame.content)
+            except ValueError:
+                return super().decode(frame)  # which says what is wrong
+            if upright and usual and 0 < width * height <= self._most_pixels:
+                return Compressed(frame.content, width, height)
+        return super().decode(frame)
+
+
+class JpegDecoder:
+    """Decodes a lane's JPEG pictures on its GPU."""
+
+    def __init__(self, thread: GpuThread, gpu: int | None) -> None:
+        """`gpu` is CUDA's number of the thread's GPU; None decodes on the CPU. Raises LibraryUnavailable."""
+        self._codec = codec = nvimgcodec()
+        self._stream = thread.stream
+        device, backends = gpu, None  # all of them: a few kinds of JPEG are for the CPU even there
+        if gpu is None:
+            device, backends = codec.NVIMGCODEC_DEVICE_CPU_ONLY, [codec.Backend(codec.BackendKind.CPU_ONLY)]
+        self._decoder = codec.Decoder(
+            device_id=device, max_num_cpu_threads=_THREADS, backends=backends, options=_OPTIONS
+        )
+        self._wanted = codec.DecodeParams(
+            apply_exif_orientation=False, sample_format=codec.SampleFormat.I_BGR
+        )
+
+    def decode(self, contents: Sequence[bytes]) -> list[Decoded]:
+        """See Decoder."""
+        images = self._decoder.decode(list(contents), params=self._wanted, cuda_stream=self._stream)
+        return [None if image is None else self._picture(image) for image in images]
+
+    def _picture(self, image: Any) -> Decoded:
+        if image.buffer_kind == self._codec.ImageBufferKind.STRIDED_HOST:
+            picture: Picture = image.__array__()
+            return picture
+        place = image.__cuda_array_interface__
+        height, width, _ = place["shape"]
+        pitch = place["strides"][0] if place["strides"] else 3 * width
+        return OnGpu(place["data"][0], pitch, width, height, image)
+
+
+def nvimgcodec() -> Any:
+    """Returns the module `nvidia.nvimgcodec`. Raises LibraryUnavailable."""
+    # It reads this when it is loaded, and would tell stderr of every bad picture of every client.
+    os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
+    try:
+        return importlib.import_module("nvidia.nvimgcodec")
+    except Exception as error:  # a broken library may raise anything when it is loaded
+        raise LibraryUnavailable(
+            "nvidia.nvimgcodec",
+            str(error) or type(error).__name__,
+            "install it with pip install 'framewire[gpu-decode]', or serve without GPU decoding",
+        ) from error
