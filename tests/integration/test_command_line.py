@@ -136,7 +136,10 @@ def test_serve_refuses_a_weight_that_cannot_be_meant(pets: Path, weight: list[st
 
 def test_serve_refuses_a_file_that_is_no_model_and_says_what_it_is(photos: Path) -> None:
     message = refusal("serve", photos / "a.jpg")
-    assert message == f"{photos / 'a.jpg'}: is not a model: it is a picture. Framewire serves ONNX files"
+    assert (
+        message
+        == f"{photos / 'a.jpg'}: is not a model: it is a picture. Framewire serves ONNX files and TensorRT plans"
+    )
 
 
 def test_serve_refuses_an_unknown_family_and_shows_the_tensors(tmp_path: Path) -> None:

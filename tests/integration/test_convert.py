@@ -99,7 +99,10 @@ def test_wrong_input_is_refused_in_one_line(tmp_path: Path) -> None:
     gone, text, cut = tmp_path / "gone.onnx", tmp_path / "text.onnx", tmp_path / "cut.onnx"
     assert refusal(gone) == f"{gone}: no such file"
     text.write_text("hello")
-    assert refusal(text) == f"{text}: is not a model: it is a text file. Framewire serves ONNX files"
+    assert (
+        refusal(text)
+        == f"{text}: is not a model: it is a text file. Framewire serves ONNX files and TensorRT plans"
+    )
     whole = batched(tmp_path / "whole.onnx", PICTURES[:1]).read_bytes()
     cut.write_bytes(whole[: len(whole) // 2])
     assert refusal(cut) == f"{cut}: is damaged or cut off: it does not parse as ONNX"

@@ -225,7 +225,7 @@ def test_calls_that_cannot_work_say_why(pets: Path, images: Path, tmp_path: Path
     )
     assert refusal("eval", pets, *rest, "--json", tmp_path) == f"--json {tmp_path}: is a folder"
     assert refusal("eval", images / "a.jpg", *rest) == (
-        f"{images / 'a.jpg'}: is not a model: it is a picture. Framewire serves ONNX files"
+        f"{images / 'a.jpg'}: is not a model: it is a picture. Framewire serves ONNX files and TensorRT plans"
     )
     with nobody() as address:
         assert refusal("eval", "pets", *rest, "--server", address).startswith(

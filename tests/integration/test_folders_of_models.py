@@ -100,7 +100,8 @@ def test_a_failure_is_printed_once(tmp_path: Path) -> None:
         process.terminate()
         process.communicate(timeout=60)
     assert [line for line in lines if "it is empty" in line] == [
-        f"model bad: FAILED: {tmp_path}/bad.onnx: is not a model: it is empty. Framewire serves ONNX files\n"
+        f"model bad: FAILED: {tmp_path}/bad.onnx: is not a model: it is empty. Framewire serves ONNX files and "
+        "TensorRT plans\n"
     ]
 
 
@@ -113,7 +114,7 @@ def test_when_all_fail_each_says_why(tmp_path: Path) -> None:
 
 def test_a_folder_without_models_is_said_to_be_so(tmp_path: Path) -> None:
     done = framewire("serve", "--models", tmp_path, "--listen", "127.0.0.1:0", status=1)
-    assert done.stderr == f"framewire: {tmp_path}: holds no model (*.onnx)\n"
+    assert done.stderr == f"framewire: {tmp_path}: holds no model (*.onnx, *.engine, *.plan)\n"
 
 
 async def test_a_model_file_without_a_model_is_warned_of(

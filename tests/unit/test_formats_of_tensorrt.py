@@ -54,7 +54,7 @@ def test_old_plans_are_told_by_their_version(
 def test_newer_plans_and_those_that_do_not_say_are_not_called_old(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "street.engine"
     path.write_bytes(content)
-    assert "it is a TensorRT plan, which this version of Framewire does not run yet" in refusal(path)
+    assert "it is a TensorRT plan, which runs on the kind of GPU that it was built for" in refusal(path)
 
 
 @pytest.mark.parametrize("name", ["street.etlt", "street.bin"])

@@ -516,7 +516,7 @@ def test_a_folder_of_several_models_is_refused_with_their_names(model: Path) -> 
 
 def test_a_folder_without_a_model_is_refused_with_the_option_for_folders(tmp_path: Path) -> None:
     assert refusal(tmp_path) == (
-        f"{tmp_path}: holds no model (*.onnx); serve folders of folders with --models {tmp_path}"
+        f"{tmp_path}: holds no model (*.onnx, *.engine, *.plan); serve folders of folders with --models {tmp_path}"
     )
 
 

@@ -20,7 +20,7 @@ class Found:
 
     name: str
     path: Path
-    """Its ONNX file; a folder's where that could not be looked into."""
+    """Its model file; a folder's where that could not be looked into."""
     failure: str = ""
     """Why it cannot be served, whatever is in it."""
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from framewire_server.errors import ModelError
 from framewire_server.models.stated.errors import MAY_BE
 
-_SUFFIXES = (".onnx",)
+_ONNX = ".onnx"
+_PLANS = (".engine", ".plan")
+SUFFIXES = ", ".join(f"*{suffix}" for suffix in (_ONNX, *_PLANS))
+"""What model files are called, for people."""
 _ANONYMOUS = ("model", "inference")
 _OF_ANY = "model.yaml"
 _ANY_KEY = re.compile(rf"^(?:{'|'.join(MAY_BE)})\s*:".encode(), re.MULTILINE)
@@ -17,16 +20,17 @@ _MOST_BYTES = 1 << 16
 
 
 def models_in(folder: Path) -> list[Path]:
-    """Model files right in a folder, in order of their names; hidden ones are somebody's in the making. Raises
-    ModelError when it cannot be looked into."""
+    """Model files right in a folder, in order of their names; hidden ones are somebody's in the making. A plan beside
+    the ONNX file of its name was made from it, for some GPU, and does not count. Raises ModelError when the folder
+    cannot be looked into."""
     try:
-        return sorted(file for file in folder.iterdir() if _is_model(file))
+        files = [file for file in folder.iterdir() if not is_hidden(file) and file.is_file()]
     except OSError as error:
         raise ModelError(f"{folder}: cannot be looked into: {error.strerror}") from error
-
-
-def _is_model(file: Path) -> bool:
-    return file.suffix.lower() in _SUFFIXES and not is_hidden(file) and file.is_file()
+    networks = [file for file in files if file.suffix.lower() == _ONNX]
+    stems = {file.stem for file in networks}
+    plans = [file for file in files if file.suffix.lower() in _PLANS and file.stem not in stems]
+    return sorted(networks + plans)
 
 
 def is_hidden(path: Path) -> bool:
@@ -43,7 +47,9 @@ def locate(path: Path) -> Path:
         return path
     found = models_in(path)
     if not found:
-        raise ModelError(f"{path}: holds no model (*.onnx); serve folders of folders with --models {path}")
+        raise ModelError(
+            f"{path}: holds no model ({SUFFIXES}); serve folders of folders with --models {path}"
+        )
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
         raise ModelError(

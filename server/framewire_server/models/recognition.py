@@ -10,17 +10,18 @@ from typing import Any, TypeVar
 import onnx
 
 from framewire_server.errors import ModelError
-from framewire_server.models import files, record, sidecars
+from framewire_server.models import files, plans, record, sidecars
 from framewire_server.models.families.other_tasks import OtherTasks
 from framewire_server.models.families.plugin_nms import PluginNms
 from framewire_server.models.fitting import adapting, batches, class_names, open_sizes
 from framewire_server.models.fitting.extra_inputs import fill
 from framewire_server.models.network import onnx_file
-from framewire_server.models.network.formats import sniff
+from framewire_server.models.network.formats import Format, sniff
 from framewire_server.models.network.probe import Probe
 from framewire_server.models.network.suppression_node import KEY
 from framewire_server.models.network.surgery import without_plugin
 from framewire_server.models.places import locate, misnamed, model_file_of, name_of, states_nothing
+from framewire_server.models.plans import PlanReader
 from framewire_server.models.registry import GROUP, families, offered
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Decoder, Family, Match, ModelSpec, Refusal
@@ -37,17 +38,32 @@ _DEFAULT_IOU = 0.45
 _NO_IOU = "iou_threshold means nothing: the model's boxes are final unless suppress is true"
 
 
-def recognise(path: Path, name: str | None = None) -> ModelSpec:
-    """Says how to serve a model: its file, or the folder that holds it and nothing like it.
+def recognise(path: Path, name: str | None = None, reader: PlanReader | None = None) -> ModelSpec:
+    """Says how to serve a model: its file, or the folder that holds it and nothing like it. `reader` looks into plans,
+    which are refused without.
 
-    Raises ModelError when the file is missing, is no model, is of no known family, or needs something stated.
+    Raises ModelError when the file is missing, is no model, is of no known family, or needs something stated; for a
+    plan any OperatorError that says why it cannot be looked into.
     """
-    return read(path, name)[0]
+    file = locate(path)
+    if reader is None or sniff(file, plans=True) is not Format.PLAN:
+        return read(path, name)[0]
+    return _recognise_plan(file, name or name_of(file, of_folder=file != path), reader)
 
 
-def look(path: Path) -> Signature:
+def _recognise_plan(file: Path, name: str, reader: PlanReader) -> ModelSpec:
+    found = plans.look(file, reader)
+    spec = _decide(file, name, found.signature)
+    if found.built is not None:
+        plans.check(file, spec.preprocessing, _decide(file, name, found.built).preprocessing)
+    return spec
+
+
+def look(path: Path, reader: PlanReader | None = None) -> Signature:
     """The tensors of a model, also of one that cannot be served. Raises ModelError when it cannot be read."""
     file = locate(path)
+    if reader is not None and sniff(file, plans=True) is Format.PLAN:
+        return plans.look(file, reader).signature
     sniff(file)
     return onnx_file.signature(onnx_file.load(file), file)
 
@@ -59,14 +75,17 @@ def read(
     file = locate(path)
     sniff(file)
     network, signature = _look(file, onnx_file.load(file), stated)
+    return _decide(file, name or name_of(file, of_folder=file != path), signature), network
+
+
+def _decide(file: Path, name: str, signature: Signature) -> ModelSpec:
     try:
         match, unread = _match(signature)
         # A probe holds the network, and a spec lives as long as the server.
         asked = replace(signature, probe=lambda: None)
-        spec = _spec(file, name or name_of(file, of_folder=file != path), asked, match, unread)
+        return _spec(file, name, asked, match, unread)
     except ModelError as error:
         raise ModelError(f"{file}: {error}{_of_files(file, signature, str(error))}") from error
-    return spec, network
 
 
 def noted(spec: ModelSpec, network: onnx.ModelProto) -> dict[str, Any]:
@@ -180,6 +199,7 @@ def _spec(path: Path, name: str, signature: Signature, match: Match, unread: tup
     stated = signature.stated
     _check_stated(signature)
     preprocessing, evidence = adapting.adapt(match, signature)
+    doubts = (*match.doubts, *adapting.doubts(match, signature))
     names = class_names.choose(signature, match)
     offset = _first(stated.label_offset, match.label_offset)
     said, warnings = open_sizes.explain(signature)
@@ -206,7 +226,7 @@ def _spec(path: Path, name: str, signature: Signature, match: Match, unread: tup
         class_agnostic=_first(stated.class_agnostic, match.class_agnostic),
         extra_inputs=fill(signature),
         evidence=(*match.evidence, *said, *evidence, *names.evidence, *stated.evidence()),
-        doubts=tuple(doubt for doubt in match.doubts if not _settles(stated, doubt)),
+        doubts=tuple(doubt for doubt in doubts if not _settles(stated, doubt)),
         warnings=(*misnamed(path), *unread, *names.warnings, *warnings),
         latches=match.latches,
         ranking=match.ranking if offset == 0 else None,

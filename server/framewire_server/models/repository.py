@@ -10,7 +10,7 @@ from typing import Protocol
 
 from framewire_server.errors import InvalidRequest, ModelError, ModelNotFound, Unavailable
 from framewire_server.models.finding import find, named, warn_of_orphans
-from framewire_server.models.places import locate, name_of
+from framewire_server.models.places import SUFFIXES, locate, name_of
 from framewire_server.models.spec import ModelSpec
 
 _LOADING_RETRY_S = 1.0
@@ -116,7 +116,7 @@ class Repository:
             self._add_all(folder)
         if not self.entries and not (folder and may_be_empty):
             raise ModelError(
-                f"{folder}: holds no model (*.onnx)"
+                f"{folder}: holds no model ({SUFFIXES})"
                 if folder
                 else "no model to serve: name a file, or a folder with --models DIR"
             )

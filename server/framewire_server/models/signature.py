@@ -47,6 +47,11 @@ class Signature:
     """What the model file says."""
     sidecars: Mapping[str, Sidecar] = field(default_factory=dict)
     """What other tools' files beside the model say, by kind (see sidecars.find)."""
+    plan_batch: int | None = None
+    """Most pictures at once that the profiles of a plan take; None for a network that is no plan, or of one batch
+    size."""
+    hides_graph: bool = False
+    """Whether nothing is known of the graph, as of plans that others built."""
     probe: Callable[[], Outputs | None] = field(default=_no_probe, compare=False, repr=False)
     """Runs the network once on a grey, noisy picture and returns its outputs; None where it cannot be run. For
     heads that answer for every anchor whatever the picture shows; costs a load, so ask only when in doubt."""

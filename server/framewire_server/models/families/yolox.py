@@ -89,10 +89,23 @@ def _is_undecoded(signature: Signature, head: Head) -> tuple[bool, str, tuple[st
             else "sizes are positive: decoded"
         )
         return undecoded, f"on a picture of noise {seen}", ()
+    if not signature.operations:
+        return _is_undecoded_as_stated(signature)
     undecoded = "Exp" not in signature.operations
     seen = "no Exp, so boxes are not decoded" if undecoded else "an Exp, so boxes are decoded"
     doubt = "the network cannot be run here to see whether boxes are decoded: check them"
     return undecoded, f"the graph takes {seen}", (doubt,)
+
+
+def _is_undecoded_as_stated(signature: Signature) -> tuple[bool, str, tuple[str, ...]]:
+    """The same where neither a graph nor an answer shows it."""
+    if signature.stated.box_units is not None:
+        return False, "the model file states box_units, so boxes are decoded", ()
+    doubt = (
+        "the graph is not at hand, so boxes are taken to be in units of the grid, as YOLOX exports them: if they are "
+        "decoded, state box_units: net"
+    )
+    return True, "YOLOX's own export does not decode boxes", (doubt,)
 
 
 def _doubts(signature: Signature) -> tuple[str, ...]:

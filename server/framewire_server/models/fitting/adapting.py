@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from framewire_server.errors import ModelError
+from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
 from framewire_server.models.spec import Match
 from framewire_server.models.stated.presets import GREY_MEANS
@@ -13,6 +14,10 @@ from framewire_server.vision.preprocessing import Preprocessing
 _NOTHING = (0.0, 0.0, 0.0)
 _ONES = (1.0, 1.0, 1.0)
 _UNIT = (1 / 255,) * 3
+_HIDDEN = (
+    "a plan hides its graph, so the network is taken not to normalise pixels itself, as most do not: if it does, state "
+    "mean and scale"
+)
 
 
 def adapt(match: Match, signature: Signature) -> tuple[Preprocessing, tuple[str, ...]]:
@@ -34,6 +39,13 @@ def adapt(match: Match, signature: Signature) -> tuple[Preprocessing, tuple[str,
             evidence.append(f"{sidecar.path.name} states {', '.join(sidecar.preprocessing)}")
     chosen = replace(chosen, **signature.stated.preprocessing())
     return _for_channels(chosen, signature.channels), tuple(evidence)
+
+
+def doubts(match: Match, signature: Signature) -> tuple[str, ...]:
+    """What is taken for granted of the values, since no graph shows it."""
+    if not signature.hides_graph or match.knows_graph or is_ultralytics(signature.metadata):
+        return ()
+    return () if signature.settles_values or signature.tells_pixels else (_HIDDEN,)
 
 
 def _for_graph(chosen: Preprocessing, signature: Signature) -> tuple[Preprocessing, list[str]]:

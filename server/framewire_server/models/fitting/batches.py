@@ -7,6 +7,10 @@ import shlex
 from framewire_server.models.network.metadata import exported_batch, is_ultralytics
 from framewire_server.models.signature import Signature
 
+_PLAN = (
+    "the plan takes 1 picture a batch; for more, build one for larger batches, or serve the ONNX file that it was "
+    "built from"
+)
 _FIXED = "its batch size is fixed to 1"
 _UNROLLED = "the suppression inside answers for 1 picture a batch"
 _WITHOUT = (
@@ -22,6 +26,11 @@ def largest(signature: Signature) -> int | None:
     their rows stay empty (engine/exporter.py, NMSModel). Paddle2ONNX writes suppression for one picture, whatever the
     batch axis says (mapper/detection/multiclass_nms.cc).
     """
+    found, most = _of_network(signature), signature.plan_batch
+    return found if most is None else min(found or most, most)
+
+
+def _of_network(signature: Signature) -> int | None:
     image = signature.image
     if image is None or len(image.shape) != 4:
         return 1
@@ -34,6 +43,8 @@ def hint(signature: Signature, stem: str) -> str | None:
     """What to do about a network that takes one picture at once; None when it takes more."""
     if signature.image is None or largest(signature) != 1:
         return None
+    if signature.hides_graph or signature.plan_batch is not None:
+        return _PLAN
     if signature.image.shape[0] != 1 and _is_paddle(signature):
         return _WITHOUT
     said = (

@@ -12,12 +12,15 @@ from pathlib import Path
 from framewire_server.errors import ModelError
 
 _HEAD_BYTES = 1 << 16
+_MOST_PREFIX_BYTES = 1 << 24
 
 
 class Format(enum.Enum):
     """A format that Framewire serves."""
 
     ONNX = enum.auto()
+    PLAN = enum.auto()
+    """A network that TensorRT built, for one kind of GPU."""
 
 
 _EXPORT = {
@@ -37,8 +40,9 @@ _EXPORT = {
     "can be read back out of it. Export the network to ONNX again; of TAO for example with\n"
     "    tao model <network> export -m {stem}.tlt -k $KEY -e SPEC -o {stem}.onnx\n"
     "  and serve that:\n    framewire serve {stem}.onnx",
-    "tensorrt": "it is a TensorRT plan, which this version of Framewire does not run yet. Serve the ONNX file that "
-    "the plan was built from:\n    framewire serve {stem}.onnx",
+    "tensorrt": "it is a TensorRT plan, which runs on the kind of GPU that it was built for. Serve it there with\n"
+    "    framewire serve {name} --device cuda\n"
+    "  or anywhere the ONNX file that it was built from:\n    framewire serve {stem}.onnx",
     "openvino": "it is an OpenVINO model description. Export the original network to ONNX instead",
     "tflite": "it is a TensorFlow Lite model. Convert it to ONNX:\n"
     "    python -m tf2onnx.convert --tflite {name} --opset 13 --output {stem}.onnx",
@@ -60,30 +64,49 @@ _BY_SUFFIX = {
 }
 
 
-def sniff(path: Path) -> Format:
-    """Returns the format of a model file. Raises ModelError saying what to do when it cannot be served."""
+def sniff(path: Path, *, plans: bool = False) -> Format:
+    """Returns the format of a model file. Raises ModelError saying what to do when it cannot be served: `plans` says
+    whether plans can."""
     if not path.exists():
         raise ModelError(f"{path}: no such file")
     if path.is_dir():
         raise ModelError(
             f"{path}: is a directory; name the model file in it, or serve all with --models {path}"
         )
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+    head = _head(path)
     kind = _kind(path, head)
+    if kind == "tensorrt" and plans:
+        return Format.PLAN
     if kind in _EXPORT:
         advice = _EXPORT[kind].format(name=path.name, stem=path.stem, version=_plan_version(head))
         raise ModelError(f"{path}: {advice}")
     if kind != "onnx":
-        raise ModelError(f"{path}: is not a model: {_describe(head)}. Framewire serves ONNX files")
+        raise ModelError(
+            f"{path}: is not a model: {_describe(head)}. Framewire serves ONNX files and TensorRT plans"
+        )
     return Format.ONNX
+
+
+def is_plan(path: Path) -> bool:
+    """Whether a file holds a TensorRT plan, of whatever version. Raises OSError."""
+    return _is_plan(_head(path), path.stat().st_size)
+
+
+def _head(path: Path) -> bytes:
+    """A file's first bytes; what may stand before a plan is read whole."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        if head[4:5] == b"{":
+            (length,) = struct.unpack_from("<I", head)
+            head += file.read(length if length <= _MOST_PREFIX_BYTES else 0)
+        return head
 
 
 def _kind(path: Path, head: bytes) -> str | None:
     suffix = path.suffix.lower()
     if not head:
         return None
-    if head[:4] in _PLAN_TAGS or _ultralytics_plan(head, path.stat().st_size):
+    if _is_plan(head, path.stat().st_size):
         return "old-plan" if _plan_version(head) else "tensorrt"
     if suffix in (".tlt", ".etlt"):  # before zip archives: newer .tlt files are such
         return suffix[1:]
@@ -103,6 +126,10 @@ def _kind(path: Path, head: bytes) -> str | None:
         return _BY_SUFFIX[suffix]
     # ModelProto begins with field 1 (ir_version, a varint below 32) in every file written by known exporters.
     return "onnx" if len(head) > 2 and head[0] == 0x08 and 0 < head[1] < 32 else None
+
+
+def _is_plan(head: bytes, size: int) -> bool:
+    return head[:4] in _PLAN_TAGS or _has_prefix(head, size)
 
 
 def _plan_version(head: bytes) -> str | None:
@@ -129,12 +156,13 @@ def _is_etlt(head: bytes) -> bool:
     return 0 < length < 64 and bool(_TENSOR_NAME.fullmatch(head[4 : 4 + length]))
 
 
-def _ultralytics_plan(head: bytes, size: int) -> bool:
-    """Whether a JSON object of metadata stands before a plan: its length in 4 bytes, then the text."""
+def _has_prefix(head: bytes, size: int) -> bool:
+    """Whether a JSON object of metadata stands before a plan, as Ultralytics writes it: its length in 4 bytes, then
+    the text."""
     if len(head) < 8 or head[4:5] != b"{":
         return False
     (length,) = struct.unpack_from("<i", head)
-    if not 2 <= length <= min(size - 4, _HEAD_BYTES - 4):
+    if not 2 <= length <= min(size - 4, _MOST_PREFIX_BYTES):
         return False
     try:
         return isinstance(json.loads(head[4 : 4 + length]), dict)

@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from framewire_server.errors import ModelError
 from framewire_server.models import labels
+from framewire_server.models.network.formats import is_plan
 from framewire_server.models.network.hidden_scores import hidden_below
 from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.signature import Signature
@@ -40,6 +41,8 @@ def external_data(path: Path) -> tuple[Path, ...]:
     """The files in its folder in which a model's weights are stored outside of it, whether or not they exist; none of
     a file that cannot be read."""
     try:
+        if is_plan(path):  # which may be large, and holds all of its weights
+            return ()
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError, ValueError):
         return ()
