@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -14,6 +15,9 @@ Libraries: TypeAlias = "Mapping[str, Sequence[Api]]"
 Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda"
 Comprehension: TypeAlias = "ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp"
 
+_ELSEWHERE = Thing("", form="elsewhere")
+"""A module of something else, and what is in it."""
+_OF_CONTAINERS = frozenset({"get", "items", "pop", "setdefault", "values"})
 _PASS_ON = frozenset({"enumerate", "iter", "list", "next", "reversed", "sorted", "tuple"})
 
 
@@ -36,8 +40,22 @@ class Inference(ast.NodeVisitor):
     # Scopes
 
     def visit_Module(self, node: ast.Module) -> None:
-        self._functions = {each.name for each in ast.walk(node) if isinstance(each, ast.FunctionDef)}
+        for each in ast.walk(node):
+            if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                self._functions.add(each.name)
+                if each.returns and _is_ours(ast.unparse(each.returns)):
+                    self._results[each.name] = OWN
         self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            thing = Thing(alias.name, form="module") if alias.name in self.libraries else _ELSEWHERE
+            self._things[self._scopes[-1], alias.asname or alias.name.partition(".")[0]] = thing
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        for alias in node.names:
+            if (name := f"{node.module}.{alias.name}") in self.libraries:
+                self._things[self._scopes[-1], alias.asname or alias.name] = Thing(name, form="module")
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._classes.append(node.name)
@@ -107,6 +125,9 @@ class Inference(ast.NodeVisitor):
         scope, name = self._place(target)
         if name and thing:
             self._things[scope, name] = thing
+        if isinstance(target, ast.Tuple) and thing == OWN:
+            for each in target.elts:
+                self._bind(each, OWN)
 
     def _place(self, target: ast.expr) -> tuple[str, str]:
         if isinstance(target, ast.Name):
@@ -116,15 +137,11 @@ class Inference(ast.NodeVisitor):
         return "", ""
 
     def _annotate(self, name: str, annotation: ast.expr | None, scope: str) -> None:
-        words = (
-            ast.unparse(annotation).strip("'\"").replace("tensorrt.", "trt.").split(" | ")
-            if annotation
-            else ["Any"]
-        )
-        stated = [word.removeprefix("trt.") for word in words if word.startswith("trt.")]
+        words = ast.unparse(annotation).strip("'\"") if annotation else "Any"
+        stated = re.match(r"(?:trt|tensorrt)\.([\w.]+)", words)
         if stated:
-            self._things[scope, name] = Thing("tensorrt", stated[0])
-        elif not {"Any", "object"} & set(words):
+            self._things[scope, name] = Thing("tensorrt", stated[1])
+        elif _is_ours(words):
             self._things.setdefault((scope, name), OWN)
 
     @property
@@ -178,6 +195,8 @@ class Inference(ast.NodeVisitor):
         if is_self(node.value) and (thing := self._things.get((self._class, node.attr))):
             return thing
         base = self.evaluate(node.value)
+        if base == _ELSEWHERE:
+            return base
         if base is None or base == OWN or (is_self(node.value) and not self.member(base, node.attr)):
             return self._by_name(node.attr)
         member = self.member(base, node.attr) if base.form in ("module", "class", "object") else None
@@ -192,9 +211,7 @@ class Inference(ast.NodeVisitor):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         callee = self.evaluate(node.func)
         if callee is None or callee == OWN:
-            if name in _PASS_ON and node.args:
-                return self.evaluate(node.args[0])
-            return MODULES.get(name) or FUNCTIONS.get(name) or self._results.get(name)
+            return self._called_of_ours(name, node)
         if callee.form == "class":
             return Thing(callee.library, callee.owner)
         if callee.form != "method":
@@ -202,6 +219,18 @@ class Inference(ast.NodeVisitor):
         told = RETURNS.get((callee.library, callee.owner, callee.member))
         member = self.member(callee, callee.member)
         return self._in_words(callee.library, told or (member.returns if member else ""), "object")
+
+    def _called_of_ours(self, name: str, node: ast.Call) -> Thing | None:
+        if name in _PASS_ON and node.args:
+            return self.evaluate(node.args[0])
+        if name == "importorskip" and isinstance(node.args[0], ast.Constant):
+            module = str(node.args[0].value)
+            return Thing(module, form="module") if module in self.libraries else _ELSEWHERE
+        if name[:1].isupper():
+            return OWN  # an object of a class of ours
+        if name in _OF_CONTAINERS and isinstance(node.func, ast.Attribute):
+            return OWN if self.evaluate(node.func.value) == OWN else None
+        return MODULES.get(name) or FUNCTIONS.get(name) or self._results.get(name)
 
     def _in_words(self, library: str, words: str, form: str) -> Thing | None:
         for api in reversed(self.libraries[library]):
@@ -211,7 +240,14 @@ class Inference(ast.NodeVisitor):
 
     def _one_of(self, node: ast.expr) -> Thing | None:
         thing = self.evaluate(node)
-        return Thing(thing.library, thing.owner) if thing and thing.form == "many" else None
+        if thing and thing.form == "many":
+            return Thing(thing.library, thing.owner)
+        return thing if thing == OWN else None
+
+
+def _is_ours(annotation: str) -> bool:
+    """Whether a type tells that something is none of the libraries'."""
+    return not re.search(r"\b(Any|object|trt|tensorrt)\b", annotation)
 
 
 def is_self(node: ast.expr) -> bool:

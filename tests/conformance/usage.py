@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 from tests.conformance.api import Member
 from tests.conformance.inference import Inference, Libraries, is_self
-from tests.conformance.vocabulary import CALLED_OTHERWISE, OPTIONAL_CALLBACKS, OWN, Thing
+from tests.conformance.vocabulary import CALLED_OTHERWISE, OPTIONAL_CALLBACKS, Thing
 
 _ROUNDS = 3  # what a later line assigns is known to an earlier one in the next round
 
@@ -103,7 +103,7 @@ class _Reader(Inference):
         base = self.evaluate(node.value)
         if is_self(node.value):
             base = None  # ours, or looked up by the class that it is made from
-        if node.attr.startswith("_") or base == OWN or is_self(node.value):
+        if node.attr.startswith("_") or is_self(node.value) or (base and not base.library):
             pass
         elif base is None:
             self._check_attribution(node)
@@ -160,7 +160,7 @@ class _Reader(Inference):
 
     def _check_getattr(self, node: ast.Call) -> None:
         thing = self.evaluate(node.args[0])
-        if not thing or thing == OWN:
+        if not thing or not thing.library:
             return
         if isinstance(node.args[1], ast.Constant):
             self._check_member(node, thing, str(node.args[1].value))

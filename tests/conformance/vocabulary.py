@@ -68,6 +68,7 @@ NAMES: Mapping[str, Mapping[str, Thing]] = MappingProxyType({
     "fitting.py": _table({"trt": OWN}),  # what a probe said of it
     "graphs.py": _table({"driver": Thing(CUDA, form="module")}),
     "layout.py": _RUNNING,
+    "plan_tensors.py": _RUNNING,
     "outputs.py": _RUNNING,
     "plans.py": _RUNNING,
     "plugins.py": _RUNNING,
