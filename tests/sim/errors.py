@@ -12,6 +12,7 @@ INVALID_CONTEXT = 201
 NO_BINARY_FOR_GPU = 209
 UNSUPPORTED_PTX_VERSION = 222
 INVALID_HANDLE = 400
+ILLEGAL_STATE = 401
 NOT_FOUND = 500
 NOT_READY = 600
 ILLEGAL_ADDRESS = 700
@@ -21,6 +22,7 @@ SYSTEM_DRIVER_MISMATCH = 803
 STREAM_CAPTURE_UNSUPPORTED = 900
 STREAM_CAPTURE_INVALIDATED = 901
 STREAM_CAPTURE_UNMATCHED = 903
+CAPTURED_EVENT = 907
 STREAM_CAPTURE_WRONG_THREAD = 908
 UNKNOWN = 999
 
@@ -35,6 +37,7 @@ TEXTS = {
     NO_BINARY_FOR_GPU: "no kernel image is available for execution on the device",
     UNSUPPORTED_PTX_VERSION: "the provided PTX was compiled with an unsupported toolchain.",
     INVALID_HANDLE: "invalid resource handle",
+    ILLEGAL_STATE: "the operation cannot be performed in the present state",
     NOT_FOUND: "named symbol not found",
     NOT_READY: "device not ready",
     ILLEGAL_ADDRESS: "an illegal memory access was encountered",
@@ -44,6 +47,7 @@ TEXTS = {
     STREAM_CAPTURE_UNSUPPORTED: "operation not permitted when stream is capturing",
     STREAM_CAPTURE_INVALIDATED: "operation failed due to a previous error during capture",
     STREAM_CAPTURE_UNMATCHED: "the capture was not initiated in this stream",
+    CAPTURED_EVENT: "operation not permitted on an event last recorded in a capturing stream",
     STREAM_CAPTURE_WRONG_THREAD: "attempt to terminate a thread-local capture sequence from another thread",
     UNKNOWN: "unknown error",
 }

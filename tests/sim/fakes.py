@@ -6,6 +6,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from tests.sim import cuda_bindings
 from tests.sim.personalities import Personality
 from tests.sim.pycuda import constants, contexts, copies, exceptions, memory, modules, streams
 from tests.sim.tensorrt import (
@@ -39,7 +40,7 @@ def tensorrt(personality: Personality) -> ModuleType:
         dims.Dims, dims.Dims2, dims.Dims3, dims.Dims4, dims.DimsHW,
         interfaces.ILogger, interfaces.Logger, interfaces.IErrorRecorder, interfaces.IOutputAllocator,
         interfaces.IProgressMonitor, interfaces.IProfiler,
-        runtime.Runtime, runtime.EngineInspector, execution.IExecutionContext, registry.IPluginRegistry,
+        runtime.Runtime, runtime.EngineInspector, runtime.IRuntimeConfig, registry.IPluginCreator,
         building.IBuilderConfig, building.IOptimizationProfile, building.IHostMemory,
         definitions.ITensor, definitions.ILayer, parsing.ParserError, timing.ITimingCache,
     ]  # fmt: skip
@@ -54,26 +55,32 @@ def tensorrt(personality: Personality) -> ModuleType:
         "init_libnvinfer_plugins": registry.init_libnvinfer_plugins,
         "get_plugin_registry": registry.registry,
     }
+    for name in personality.absent.get("tensorrt", ()):
+        del members[name]
     return module("tensorrt", members, package=True)
 
 
 def _by_version(personality: Personality) -> dict[str, type]:
     """Classes that lost or gained members."""
-    mixed: dict[str, tuple[type, type]] = {
-        "ICudaEngine": (runtime.ICudaEngine, runtime.EngineUntil10),
-        "Builder": (building.Builder, building.BuilderUntil10),
-        "INetworkDefinition": (definitions.INetworkDefinition, definitions.NetworkUntil10),
-        "OnnxParser": (parsing.OnnxParser, parsing.ParserUntil10),
+    common: dict[str, type] = {
+        "ICudaEngine": runtime.ICudaEngine,
+        "IExecutionContext": execution.IExecutionContext,
+        "Builder": building.Builder,
+        "INetworkDefinition": definitions.INetworkDefinition,
+        "IPluginRegistry": registry.IPluginRegistry,
+        "OnnxParser": parsing.OnnxParser,
+    }
+    until_10: dict[str, type] = {
+        "ICudaEngine": runtime.EngineUntil10,
+        "Builder": building.BuilderUntil10,
+        "IPluginRegistry": registry.RegistryUntil10,
+        "OnnxParser": parsing.ParserUntil10,
     }
     made = {}
-    for name, (common, until_10) in mixed.items():
-        bases = (common, until_10) if personality.major == 10 else (common,)
-        absent = (
-            {}
-            if personality.has_v2_names
-            else {one: _Absent(one) for one in dir(common) if one.endswith("_v2")}
-        )
-        made[name] = type(name, bases, {**absent, "__doc__": common.__doc__})
+    for name, base in common.items():
+        more = (until_10[name],) if name in until_10 and personality.major == 10 else ()
+        absent = {one: _Absent(one) for one in personality.absent.get(name, ())}
+        made[name] = type(name, (base, *more), {**absent, "__doc__": base.__doc__})
     return made
 
 
@@ -116,3 +123,14 @@ def pycuda() -> dict[str, ModuleType]:
         package=True,
     )
     return {"pycuda": package, "pycuda.driver": driver}
+
+
+def cuda() -> dict[str, ModuleType]:
+    """The fake modules cuda.bindings and cuda.bindings.driver."""
+    driver = module("cuda.bindings.driver", cuda_bindings.members())
+    bindings = module("cuda.bindings", {"driver": driver, "__version__": "13.5.0"}, package=True)
+    return {
+        "cuda": module("cuda", {"bindings": bindings}, package=True),
+        "cuda.bindings": bindings,
+        "cuda.bindings.driver": driver,
+    }

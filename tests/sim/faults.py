@@ -16,6 +16,8 @@ POINTS = (
     "allocate",
     "pin",
     "module",
+    "instantiate",
+    "launch",
 )
 
 
@@ -56,7 +58,8 @@ class Faults:
         """Makes the `nth` call at a point (one of POINTS) fail, and those after it until `times` have failed.
 
         runtime, builder: TypeError. deserialise, context, build: None. enqueue, parse: False. allocate, pin:
-        MemoryError. module: LogicError. `log` is what TensorRT's logger says of it."""
+        MemoryError. module: LogicError. instantiate, launch: an error of cuGraphInstantiate or
+        cuGraphLaunch. `log` is what TensorRT's logger says of it."""
         fault = Fault(log, nth, times)
         with self._lock:
             self._planted[point].append(fault)

@@ -13,6 +13,8 @@ class SimGpu:
     name: str = "Simulated RTX 4090"
     compute_capability: tuple[int, int] = (8, 9)
     memory_bytes: int = 24 << 30
+    foreign_bytes: int = 0
+    """Memory that other processes hold."""
     retained: int = 0
     """How often the primary context is retained."""
     broken: int = 0

@@ -41,7 +41,7 @@ def install(
     machine = [SimGpu(number) for number in range(gpus)] if isinstance(gpus, int) else list(gpus)
     simulation = Simulation(PERSONALITIES[personality], machine, seed=seed, cu_init=cu_init, strict=strict)
     simulation.api = fakes.tensorrt(simulation.personality)
-    modules = {"tensorrt": simulation.api, **fakes.pycuda()}
+    modules = {"tensorrt": simulation.api, **fakes.pycuda(), **fakes.cuda()}
     finder = _Finder(
         {"tensorrt": tensorrt, "pycuda": pycuda, "cuda": cuda_bindings}, simulation.personality.major
     )

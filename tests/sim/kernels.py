@@ -30,6 +30,8 @@ class Launch:
     name: str
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
+    arguments: tuple[np.generic, ...]
+    """As they were given."""
     memory: Memory
 
     @property
@@ -40,9 +42,11 @@ class Launch:
 
     def view(self, address: int, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """The memory at `address` as an array, writable. Raises SimViolation where it is not all live memory."""
-        size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-        found = self.memory.bytes(int(address), size_bytes, f"kernel {self.name}")
-        return found.view(dtype).reshape(shape)
+        return self.bytes(address, math.prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
+
+    def bytes(self, address: int, size_bytes: int) -> NDArray[np.uint8]:
+        """The same, as bytes."""
+        return self.memory.bytes(int(address), size_bytes, f"kernel {self.name}")
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,11 @@ def kernel(name: str, *types: DTypeLike) -> Callable[[Callable[..., None]], Call
 def find(name: str) -> Kernel | None:
     """The kernel of a name."""
     return _KERNELS.get(name)
+
+
+@kernel("prepare", *(np.uint64,) * 2, *(np.int32,) * 6, *(np.float32,) * 6)
+def prepare(launch: Launch, *_: float) -> None:
+    """Framewire's own: pictures to rows of the input tensor."""
+    from framewire_server.engines.tensorrt import twin
+
+    twin.run(launch.grid[2], launch.arguments, launch.bytes)

@@ -6,20 +6,18 @@ import contextlib
 import gc
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.sim import errors
 from tests.sim.errors import CudaFailure
 from tests.sim.faults import Faults
 from tests.sim.gpus import SimGpu
+from tests.sim.graphs import Graphs
 from tests.sim.memory import Memory
 from tests.sim.personalities import Personality
 from tests.sim.streams import SimStream, Streams
 from tests.sim.threads import Threads
 from tests.sim.violations import SimViolation, Violation, Violations
-
-if TYPE_CHECKING:
-    from tests.sim.graphs import Capture
 
 
 class Simulation:
@@ -43,12 +41,12 @@ class Simulation:
         """Whether what is only slow on real hardware is a violation too: pageable copies, the default stream."""
         self.pageable_copies = 0
         self.default_stream_uses = 0
-        self.captures: list[Capture] = []
         self.violations = Violations()
         self.memory = Memory(self.violations)
         self.streams = Streams(self.violations, seed)
         self.threads = Threads(self.violations)
         self.faults = Faults()
+        self.graphs = Graphs(self.streams, self.memory, self.faults, self.violations)
         self.lock = threading.RLock()
         self.closed = False
         self.leaks: list[str] = []
@@ -64,6 +62,8 @@ class Simulation:
         self.api: Any = None
         """The fake module tensorrt of the personality."""
         self.registry: Any = None
+        self.host_tensors: set[str] = set()
+        """Inputs and outputs that engines keep in the host's memory (TensorLocation.HOST)."""
         self.logger: Any = None
         """The logger of the process: TensorRT keeps the first that it gets."""
         self._alive: dict[int, tuple[str, int, int]] = {}
@@ -95,7 +95,7 @@ class Simulation:
 
     def capture_forbids(self, what: str) -> None:
         """Invalidates the captures that forbid a call on this thread. Raises CudaFailure then."""
-        broken = [capture for capture in self.captures if capture.forbids_here()]
+        broken = [capture for capture in self.graphs.captures if capture.forbids_here()]
         for capture in broken:
             capture.invalidate(what)
         if broken:
@@ -126,10 +126,11 @@ class Simulation:
         with self.lock:
             return [name for name, _, _ in self._alive.values()]
 
-    def reserved_bytes(self, gpu: SimGpu) -> int:
-        """GPU memory that TensorRT's objects hold."""
+    def free_bytes(self, gpu: SimGpu) -> int:
+        """GPU memory that nobody holds: neither the program, nor TensorRT's objects, nor other processes."""
         with self.lock:
-            return sum(size_bytes for _, index, size_bytes in self._alive.values() if index == gpu.index)
+            reserved = sum(size_bytes for _, index, size_bytes in self._alive.values() if index == gpu.index)
+        return gpu.memory_bytes - gpu.foreign_bytes - self.memory.used_bytes(gpu.index) - reserved
 
     def leak(self, what: str) -> None:
         """Something was dropped where it could not be freed."""
@@ -146,8 +147,11 @@ class Simulation:
         wrong += [f"[leak] still alive: {name}" for name in self.alive()]
         wrong += [f"[async] never awaited: {operation.name}" for operation in self.streams.pending()]
         streams, events = self.streams.live()
-        if streams or events:
-            wrong.append(f"[leak] {streams} streams and {events} events are left")
+        if streams or events or self.graphs.live():
+            wrong.append(
+                f"[leak] {streams} streams, {events} events and {self.graphs.live()} graphs are left"
+            )
+        wrong += ["[capture] a capture was begun and never ended" for _ in self.graphs.captures]
         wrong += [
             f"[thread-exit] thread {state.name} has {len(state.stack)} contexts pushed at the end"
             for state in self.threads.with_contexts()

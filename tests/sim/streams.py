@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tests.sim import errors
 from tests.sim.errors import CudaFailure
 from tests.sim.gpus import SimGpu
-from tests.sim.operations import Clock, Operation, Span, merge
+from tests.sim.operations import Clock, Operation, Run, Span, merge
 from tests.sim.violations import Violations
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class SimEvent:
     clock: Clock = field(default_factory=dict)
     mark: Operation | None = None
     recorded: bool = False
+    captured: bool = False
     live: bool = True
 
 
@@ -120,6 +121,7 @@ class Streams:
             if operation.after is not None:
                 merge(stream.clock, operation.after.clock)
             operation.clock = dict(stream.clock)
+            operation.run = operation.begin()
             self._check_race(operation)
             stream.queue.append(operation)
         if self._random is not None:
@@ -127,6 +129,10 @@ class Streams:
 
     def record(self, event: SimEvent, stream: SimStream) -> None:
         """The event now stands for all work that the stream has so far."""
+        event.captured = stream.capture is not None
+        if stream.capture is not None:
+            stream.capture.add_event(event)
+            return
         with self._lock:
             event.recorded = True
             event.mark = stream.queue[-1] if stream.queue else None
@@ -134,11 +140,14 @@ class Streams:
 
     def wait(self, stream: SimStream, event: SimEvent) -> None:
         """What comes to the stream from now on runs after the event's work."""
+        if stream.capture is not None:
+            stream.capture.wait(event)
+            return
         with self._lock:
             mark = event.mark
             merge(stream.clock, event.clock)
         if mark is not None and not mark.done:
-            self.enqueue(stream, Operation("wait for an event", lambda: None, after=mark))
+            self.enqueue(stream, Operation("wait for an event", _nothing, after=mark))
 
     def is_done(self, stream: SimStream) -> bool:
         """Whether nothing is pending. A question lets the GPU get on with a piece of work."""
@@ -203,9 +212,7 @@ class Streams:
         """Records a violation when the host touches memory that pending work of a stream uses."""
         span = (address, address + size_bytes)
         host = (
-            Operation(what, lambda: None, writes=(span,))
-            if writes
-            else Operation(what, lambda: None, reads=(span,))
+            Operation(what, _nothing, writes=(span,)) if writes else Operation(what, _nothing, reads=(span,))
         )
         for other in self.pending():
             if host.conflict(other):
@@ -252,3 +259,7 @@ class Streams:
         return (operation.gate is None or operation.gate.released.is_set()) and (
             operation.after is None or operation.after.done
         )
+
+
+def _nothing() -> Run:
+    return lambda: None

@@ -118,6 +118,7 @@ class Context:
         if not self._valid:
             raise fail("context::detach", errors.INVALID_CONTEXT, "cannot detach from invalid context")
         self._valid = False
+        Context.get_current()  # takes it from this thread's stack; on another's it stays
         self._release()
 
     def _release(self) -> None:
@@ -134,6 +135,8 @@ class Context:
     def get_current() -> Context | None:
         """The calling thread's, or None."""
         stack = current().threads.state().stack
+        while stack and not stack[-1]._valid:
+            stack.pop()
         return stack[-1] if stack else None
 
     @staticmethod

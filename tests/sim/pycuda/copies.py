@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tests.sim import host
 from tests.sim.memory import UNWRITTEN, Kind
-from tests.sim.operations import Operation
+from tests.sim.operations import Operation, Run
 from tests.sim.pycuda.contexts import forbidden_by_capture, require
 from tests.sim.pycuda.exceptions import translation
 from tests.sim.pycuda.streams import Stream
@@ -27,8 +27,14 @@ def _stream(simulation: Simulation, stream: Stream | None, call: str) -> SimStre
     return stream._stream
 
 
-def _device(simulation: Simulation, address: int, size_bytes: int, call: str) -> NDArray[np.uint8]:
-    return simulation.memory.bytes(address, size_bytes, call, kind=Kind.DEVICE)
+def _device(
+    simulation: Simulation, address: int, size_bytes: int, call: str, rule: str = "bounds"
+) -> NDArray[np.uint8]:
+    return simulation.memory.bytes(address, size_bytes, call, kind=Kind.DEVICE, rule=rule)
+
+
+def _bytes_of_host(simulation: Simulation, at: int, size_bytes: int, call: str) -> NDArray[np.uint8]:
+    return simulation.memory.bytes(at, size_bytes, call, kind=Kind.PINNED, rule="source")
 
 
 def memcpy_htod(dest: SupportsIndex, src: Any) -> None:
@@ -70,25 +76,27 @@ def memcpy_htod_async(dest: SupportsIndex, src: Any, stream: Stream | None = Non
         simulation.streams.drain(target_stream)
         _device(simulation, address, size_bytes, "memcpy_htod_async")[:] = source
         return
-    before = host.fingerprint(source)
-    captured = target_stream.capture is not None
 
-    def run() -> None:
-        now = simulation.memory.bytes(at, size_bytes, "memcpy_htod_async, when it ran", rule="source")
-        if not captured and not host.same(before, host.fingerprint(now)):
-            simulation.violations.record(
-                "source", f"{size_bytes} bytes at {at:#x} changed between memcpy_htod_async and the copy"
+    def begin() -> Run:
+        before = host.fingerprint(_bytes_of_host(simulation, at, size_bytes, "memcpy_htod_async"))
+
+        def run() -> None:
+            now = _bytes_of_host(simulation, at, size_bytes, "memcpy_htod_async, when it ran")
+            if not host.same(before, host.fingerprint(now)):
+                simulation.violations.record(
+                    "source", f"{size_bytes} bytes at {at:#x} changed between memcpy_htod_async and the copy"
+                )
+            _device(simulation, address, size_bytes, "memcpy_htod_async, when it ran", rule="lifetime")[:] = (
+                now
             )
-        target = simulation.memory.bytes(
-            address, size_bytes, "memcpy_htod_async, when it ran", kind=Kind.DEVICE, rule="lifetime"
-        )
-        target[:] = now
+
+        return run
 
     simulation.streams.enqueue(
         target_stream,
         Operation(
             "memcpy_htod_async",
-            run,
+            begin,
             reads=((at, at + size_bytes),),
             writes=((address, address + size_bytes),),
         ),
@@ -107,18 +115,19 @@ def memcpy_dtoh_async(dest: Any, src: SupportsIndex, stream: Stream | None = Non
         target[:] = _device(simulation, address, size_bytes, "memcpy_dtoh_async")
         return
     span = (at, at + size_bytes)
-    if source_stream.capture is None and not simulation.streams.reads(span):
-        target[:] = UNWRITTEN
+
+    def begin() -> Run:
+        if not simulation.streams.reads(span):
+            _bytes_of_host(simulation, at, size_bytes, "memcpy_dtoh_async")[:] = UNWRITTEN
+        return run
 
     def run() -> None:
-        now = simulation.memory.bytes(
-            address, size_bytes, "memcpy_dtoh_async, when it ran", kind=Kind.DEVICE, rule="lifetime"
-        )
-        simulation.memory.bytes(at, size_bytes, "memcpy_dtoh_async, when it ran", rule="source")[:] = now
+        now = _device(simulation, address, size_bytes, "memcpy_dtoh_async, when it ran", rule="lifetime")
+        _bytes_of_host(simulation, at, size_bytes, "memcpy_dtoh_async, when it ran")[:] = now
 
     simulation.streams.enqueue(
         source_stream,
-        Operation("memcpy_dtoh_async", run, reads=((address, address + size_bytes),), writes=(span,)),
+        Operation("memcpy_dtoh_async", begin, reads=((address, address + size_bytes),), writes=(span,)),
     )
 
 
@@ -139,7 +148,7 @@ def memcpy_dtod_async(
 
     simulation.streams.enqueue(
         target_stream,
-        Operation("memcpy_dtod_async", run, reads=((at, at + size),), writes=((to, to + size),)),
+        Operation("memcpy_dtod_async", lambda: run, reads=((at, at + size),), writes=((to, to + size),)),
     )
 
 
@@ -153,7 +162,9 @@ def memset_d8_async(dest: SupportsIndex, data: int, size: int, stream: Stream | 
     def run() -> None:
         _device(simulation, to, size, "memset_d8_async")[:] = data
 
-    simulation.streams.enqueue(target_stream, Operation("memset_d8_async", run, writes=((to, to + size),)))
+    simulation.streams.enqueue(
+        target_stream, Operation("memset_d8_async", lambda: run, writes=((to, to + size),))
+    )
 
 
 def memset_d8(dest: SupportsIndex, data: int, size: int) -> None:

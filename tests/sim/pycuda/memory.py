@@ -91,10 +91,7 @@ def mem_alloc(bytes: SupportsIndex) -> DeviceAllocation:
         raise fail("cuMemAlloc", errors.INVALID_VALUE)
 
     def fits() -> bool:
-        return (
-            simulation.memory.used_bytes(gpu.index) + simulation.reserved_bytes(gpu) + size_bytes
-            <= gpu.memory_bytes
-        )
+        return size_bytes <= simulation.free_bytes(gpu)
 
     if simulation.faults.take("allocate") is not None:
         raise fail("cuMemAlloc", errors.OUT_OF_MEMORY)
@@ -121,13 +118,14 @@ def pagelocked_empty(
         raise fail("cuMemHostAlloc", errors.INVALID_VALUE)
     allocation = simulation.memory.allocate(Kind.PINNED, size_bytes, gpu.index, "pagelocked_empty")
     interface = {
-        "shape": (size_bytes,),
-        "typestr": "|u1",
+        "shape": dims,
+        "typestr": kind.str,
+        "strides": np.empty(dims, kind, order="F" if order == "F" else "C").strides,
         "data": (allocation.address, False),
         "version": 3,
     }
-    base = PagelockedHostAllocation(allocation, mem_flags, interface)
-    array: NDArray[Any] = np.asarray(base).view(kind).reshape(dims, order="F" if order == "F" else "C")
+    array: NDArray[Any] = np.asarray(PagelockedHostAllocation(allocation, mem_flags, interface))
+    assert isinstance(array.base, PagelockedHostAllocation)  # as in pycuda: `array.base.free()` works
     return array
 
 
@@ -149,8 +147,7 @@ def mem_get_info() -> tuple[int, int]:
     """Free and total bytes of the current context's GPU."""
     gpu = require("cuMemGetInfo")._gpu
     simulation = current()
-    used = simulation.memory.used_bytes(gpu.index) + simulation.reserved_bytes(gpu)
-    return gpu.memory_bytes - used, gpu.memory_bytes
+    return max(simulation.free_bytes(gpu), 0), gpu.memory_bytes
 
 
 __all__ = [

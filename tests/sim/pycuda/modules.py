@@ -129,7 +129,7 @@ class Function:
     def _launch(self, grid: Dims, block: Dims, stream: Stream | None, values: list[np.generic]) -> None:
         simulation = current()
         gpu = require("cuLaunchKernel")._gpu
-        launch = Launch(self._kernel.name, _three(grid), _three(block), simulation.memory)
+        launch = Launch(self._kernel.name, _three(grid), _three(block), tuple(values), simulation.memory)
         if not all(launch.grid) or not all(launch.block):
             raise fail("cuLaunchKernel", errors.INVALID_VALUE)
         if np.prod(launch.block) > _MOST_THREADS:
@@ -143,7 +143,7 @@ class Function:
         arguments = [value.item() for value in values]
         simulation.streams.enqueue(
             target,
-            Operation(f"kernel {self._kernel.name}", lambda: self._kernel.run(launch, *arguments)),
+            Operation(f"kernel {self._kernel.name}", lambda: lambda: self._kernel.run(launch, *arguments)),
         )
 
     def _check(self, simulation: Simulation, values: list[np.generic]) -> None:

@@ -6,10 +6,10 @@ import contextlib
 import time
 
 from tests.sim import errors
+from tests.sim.errors import CudaFailure
 from tests.sim.pycuda.contexts import Ward, require
 from tests.sim.pycuda.exceptions import fail, translation
 from tests.sim.simulation import current
-from tests.sim.streams import SimStream
 
 
 class Stream(Ward):
@@ -63,11 +63,6 @@ class Event(Ward):
         self._event = current().streams.create_event(gpu)
         self._time_s = 0.0
 
-    @property
-    def _stream_of(self) -> SimStream | None:
-        mark = self._event.mark
-        return None if mark is None else mark.stream
-
     def record(self, stream: Stream | None = None) -> Event:
         """Marks the work that the stream has so far."""
         simulation = self._simulation
@@ -83,6 +78,7 @@ class Event(Ward):
         simulation.threads.blocks("Event.synchronize()")
         mark = self._event.mark
         with translation():
+            self._check_capture("cuEventSynchronize")
             if mark is not None and mark.stream is not None:
                 simulation.streams.drain(mark.stream, mark)
         return self
@@ -90,10 +86,16 @@ class Event(Ward):
     def query(self) -> bool:
         """Whether the marked work is done. A question lets the GPU get on."""
         mark = self._event.mark
+        with translation():
+            self._check_capture("cuEventQuery")
         if mark is not None and not mark.done and mark.stream is not None:
             with translation():
                 self._simulation.streams.is_done(mark.stream)
         return mark is None or mark.done
+
+    def _check_capture(self, call: str) -> None:
+        if self._event.captured:
+            raise CudaFailure(call, errors.CAPTURED_EVENT)
 
     def time_since(self, event: Event) -> float:
         """Milliseconds since another event."""

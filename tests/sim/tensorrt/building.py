@@ -13,7 +13,7 @@ from tests.sim.tensorrt.calls import Reporter, gpu_here
 from tests.sim.tensorrt.definitions import INetworkDefinition
 from tests.sim.tensorrt.dims import Dims
 from tests.sim.tensorrt.enums import DataType, ErrorCodeTRT, ProfilingVerbosity
-from tests.sim.tensorrt.interfaces import checked_logger
+from tests.sim.tensorrt.interfaces import checked_logger, checked_recorder
 from tests.sim.tensorrt.progress import Cancelled, report
 from tests.sim.tensorrt.registry import IPluginRegistry, registry
 from tests.sim.tensorrt.runtime import NULL_FACTORY
@@ -115,7 +115,7 @@ class IBuilderConfig(Bound):
 
     def create_timing_cache(self, serialized_timing_cache: Any) -> ITimingCache | None:
         """From bytes of an earlier one, or b"". None for bytes that are none."""
-        return ITimingCache.read(bytes(memoryview(serialized_timing_cache)))
+        return ITimingCache._read(bytes(memoryview(serialized_timing_cache)))
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
         """False for a cache of another TensorRT or GPU, unless that is ignored."""
@@ -186,7 +186,7 @@ class Builder(Bound):
 
     @error_recorder.setter
     def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
+        self._reporter.recorder = checked_recorder(recorder)
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
         return current().api.INetworkDefinition(self, flags)  # type: ignore[no-any-return]

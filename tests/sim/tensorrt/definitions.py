@@ -76,6 +76,7 @@ class INetworkDefinition(Bound):
     num_outputs = property(lambda self: len(self._outputs))
     num_layers = property(lambda self: len(self._model.graph.node) if self._model is not None else 0)
     flags = property(lambda self: self._flags)
+    has_implicit_batch_dimension = property(lambda self: False)
     builder = property(lambda self: self._builder)
 
     def __len__(self) -> int:
@@ -96,12 +97,6 @@ class INetworkDefinition(Bound):
 
     def __getitem__(self, index: int) -> ILayer:
         return self.get_layer(index)
-
-
-class NetworkUntil10:
-    """What 11 dropped."""
-
-    has_implicit_batch_dimension = property(lambda self: False)
 
 
 def _tensor(value: onnx.ValueInfoProto, *, is_input: bool) -> ITensor:

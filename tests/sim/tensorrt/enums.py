@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from tests.sim.personalities import Personality
 from tests.sim.tensorrt.binding import BoundEnum
@@ -158,6 +159,7 @@ NUMPY: dict[DataType, type[np.generic]] = {
     DataType.BOOL: np.bool_,
     DataType.UINT8: np.uint8,
 }
+_BFLOAT16 = np.dtype(helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16))
 ALIASES = {
     "float32": DataType.FLOAT,
     "float16": DataType.HALF,
@@ -219,4 +221,6 @@ def nptype(trt_type: DataType) -> type[np.generic]:
 
 def data_type(dtype: np.dtype[Any]) -> DataType:
     """The element type of a NumPy type. Raises KeyError."""
+    if dtype == _BFLOAT16:
+        return DataType.BF16
     return {np.dtype(its): kind for kind, its in NUMPY.items()}[dtype]

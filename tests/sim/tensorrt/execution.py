@@ -14,7 +14,8 @@ from tests.sim.tensorrt.binding import Bound
 from tests.sim.tensorrt.calls import Reporter, check_gpu, freed_here
 from tests.sim.tensorrt.dims import Dims, NoDims
 from tests.sim.tensorrt.enums import ErrorCodeTRT, ExecutionContextAllocationStrategy
-from tests.sim.tensorrt.inference import Inference
+from tests.sim.tensorrt.inference import Inference, State
+from tests.sim.tensorrt.interfaces import checked_recorder
 
 if TYPE_CHECKING:
     from tests.sim.tensorrt.runtime import ICudaEngine
@@ -38,7 +39,7 @@ class IExecutionContext(Bound):
         self._device_memory: tuple[int, int] | None = None
         self._consumed_event = 0
         self._pending: list[Operation] = []
-        self._warm: tuple[int, tuple[tuple[str, Shape], ...]] | None = None
+        self._warm: State | None = None
         """Profile and shapes of the last ordinary enqueue."""
         self._user: int | None = None
         self._name = ""
@@ -64,7 +65,7 @@ class IExecutionContext(Bound):
 
     @error_recorder.setter
     def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
+        self._reporter.recorder = checked_recorder(recorder)
 
     @property
     def active_optimization_profile(self) -> int:
@@ -184,6 +185,21 @@ class IExecutionContext(Bound):
     def set_aux_streams(self, aux_streams: Sequence[int]) -> None:
         self._aux_streams = list(aux_streams)
 
+    def update_device_memory_size_for_shapes(self) -> int:
+        """Bytes of scratch memory for the shapes that are set; 0, and a line in the log, while one is missing."""
+        with self._used("update_device_memory_size_for_shapes"):
+            unset = self._unset()
+            if unset:
+                self._refuse("updateDeviceMemorySizeForShapes", f"Input shape is not set: {unset}")
+                return 0
+            return self._engine._scratch_bytes(self._shapes)
+
+    def _set_address_of_device_memory(self, memory: int) -> None:
+        """As set_device_memory, of the size that the profile needs."""
+        IExecutionContext.set_device_memory(self, memory, self._engine._device_memory_size(self._profile))
+
+    device_memory = property(None, _set_address_of_device_memory)
+
     def set_device_memory(self, memory: int, size: int) -> None:
         """Scratch memory for USER_MANAGED."""
         if self._strategy is not ExecutionContextAllocationStrategy.USER_MANAGED:
@@ -229,6 +245,10 @@ class IExecutionContext(Bound):
         self._shapes.update(
             {name: shape for name, (_, shape) in self._network.inputs.items() if -1 not in shape}
         )
+
+    @property
+    def _state(self) -> State:
+        return self._profile, tuple(sorted(self._shapes.items()))
 
     def _unset(self) -> list[str]:
         return [name for name in self._network.inputs if name not in self._shapes]

@@ -6,6 +6,7 @@ import math
 import traceback
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,32 @@ if TYPE_CHECKING:
     from tests.sim.tensorrt.execution import IExecutionContext
 
 _ALIGNMENT = 256
+
+
+State = tuple[int, tuple[tuple[str, Shape], ...]]
+"""Profile and shapes."""
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What an inference found in its context: a graph keeps it for good."""
+
+    context: weakref.ref[IExecutionContext]
+    state: State
+    addresses: dict[str, int]
+
+    def changed(self) -> str:
+        """See Recorded."""
+        context = self.context()
+        if context is None:
+            return "its execution context was freed"
+        if context._state != self.state:
+            return "profile or shapes of its context changed"
+        if context._warm != self.state:
+            return "its context was used for other shapes"
+        if context._addresses != self.addresses:
+            return "addresses of its context changed: the graph has the old ones"
+        return ""
 
 
 class Inference:
@@ -54,10 +81,6 @@ class Inference:
         self._hand_over(outputs)
         return True
 
-    @property
-    def _state(self) -> tuple[int, tuple[tuple[str, Shape], ...]]:
-        return self._context._profile, tuple(sorted(self._context._shapes.items()))
-
     def _spans(self, shapes: dict[str, Shape], kinds: dict[str, Any]) -> tuple[tuple[int, int], ...]:
         found = []
         for name, shape in shapes.items():
@@ -78,7 +101,7 @@ class Inference:
             elif -1 in shape:
                 problem = "its size depends on values: it needs an output allocator"
             else:
-                problem = memory.problem(address, size_bytes, Kind.DEVICE) or self._foreign(address)
+                problem = memory.problem(address, size_bytes, self._kind(name)) or self._foreign(address)
             if problem is not None:
                 self._simulation.violations.record("address", f"execute_async_v3: {name}: {problem}")
                 return context._refuse(
@@ -95,9 +118,16 @@ class Inference:
                     "address", "execute_async_v3: an output lies over an input"
                 )
 
+    def _kind(self, name: str) -> Kind:
+        return Kind.PINNED if name in self._simulation.host_tensors else Kind.DEVICE
+
     def _foreign(self, address: int) -> str | None:
         allocation = self._simulation.memory.find(address)
-        if allocation is not None and allocation.gpu != self._context._gpu.index:
+        if (
+            allocation is not None
+            and allocation.kind is Kind.DEVICE
+            and allocation.gpu != self._context._gpu.index
+        ):
             return (
                 f"{address:#x} lies on GPU {allocation.gpu}, and the engine on GPU {self._context._gpu.index}"
             )
@@ -136,8 +166,8 @@ class Inference:
         if unknown:
             capture.invalidate("an inference with outputs whose size depends on values")
             return self._context._refuse("enqueueV3", "operation not permitted when stream is capturing")
-        if self._context._warm != self._state:
-            capture.invalidate("the first inference of a context, or the first after a change of shapes")
+        if self._context._warm != self._context._state or self._context._still_pending():
+            capture.invalidate("an inference whose context was not warmed up with these shapes, and awaited")
             return self._context._refuse("enqueueV3", "operation not permitted when stream is capturing")
         return True
 
@@ -150,17 +180,18 @@ class Inference:
 
     def _hand_over(self, outputs: dict[str, Shape]) -> None:
         context, simulation = self._context, self._simulation
+        work = self._work(outputs)
         operation = Operation(
             "execute_async_v3",
-            self._work(outputs),
+            lambda: work,
             reads=self._spans(context._shapes, self._network.inputs),
             writes=self._spans(outputs, self._network.outputs) + self._scratch(),
-            gate=simulation.faults.take_hang(),
-            state=(weakref.ref(context), self._state, dict(context._addresses)),
+            gate=None if self._stream.capture is not None else simulation.faults.take_hang(),
+            inference=Frozen(weakref.ref(context), self._context._state, dict(context._addresses)),
         )
         if self._stream.capture is None:
             context._pending.append(operation)
-            context._warm = self._state
+            context._warm = self._context._state
         simulation.streams.enqueue(self._stream, operation)
         event = simulation.streams.find_event(context._consumed_event)
         if event is not None:
@@ -220,7 +251,7 @@ class Inference:
                 if answer.nbytes:
                     _view(simulation.memory, addresses[name], answer.shape, answer.dtype, name)[...] = answer
 
-        operation = Operation("execute_async_v3", run, writes=tuple(writes))
+        operation = Operation("execute_async_v3", lambda: run, writes=tuple(writes))
         context._pending.append(operation)
         simulation.streams.enqueue(self._stream, operation)
         return True
@@ -254,7 +285,5 @@ def _feeds(
 
 def _view(memory: Memory, address: int, shape: Shape, kind: np.dtype[Any], name: str) -> NDArray[Any]:
     size_bytes = math.prod(shape) * kind.itemsize
-    found = memory.bytes(
-        address, size_bytes, f"the inference reached tensor {name}", kind=Kind.DEVICE, rule="lifetime"
-    )
+    found = memory.bytes(address, size_bytes, f"the inference reached tensor {name}", rule="lifetime")
     return found.view(kind).reshape(shape)

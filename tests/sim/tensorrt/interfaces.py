@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from tests.sim.simulation import current
 from tests.sim.tensorrt.binding import BoundEnum, Subclassable, pure
 from tests.sim.tensorrt.enums import ErrorCodeTRT, Severity
 
@@ -82,6 +83,16 @@ class IProfiler(Subclassable):
 
     def report_layer_time(self, layer_name: str, ms: float) -> None:
         raise pure("IProfiler", "report_layer_time")
+
+
+def checked_recorder(recorder: Any) -> Any:
+    """A recorder. The bindings count its errors by `get_num_errors`, though the base names it `num_errors`: without
+    it TensorRT ends the process, so here it is a violation."""
+    if recorder is not None and not callable(getattr(recorder, "get_num_errors", None)):
+        raise current().violations.record(
+            "recorder", f"{type(recorder).__name__} has no get_num_errors(): TensorRT would end the process"
+        )
+    return recorder
 
 
 def checked_logger(logger: Any, what: str) -> ILogger:

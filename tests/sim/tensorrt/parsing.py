@@ -8,24 +8,13 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from tests.sim import plugins
 from tests.sim.simulation import current
 from tests.sim.tensorrt.binding import Bound
 from tests.sim.tensorrt.definitions import INetworkDefinition
 from tests.sim.tensorrt.enums import ErrorCode
 from tests.sim.tensorrt.interfaces import ILogger
 from tests.sim.tensorrt.registry import registry
-
-UNSUPPORTED = {
-    "Unique",
-    "StringNormalizer",
-    "TfIdfVectorizer",
-    "BitShift",
-    "Det",
-    "StringSplit",
-    "RegexFullMatch",
-}
-"""Operators of ONNX that TensorRT does not have (of its list, those that tests use)."""
+from tests.sim.tensorrt.support import UNSUPPORTED, refusals
 
 
 class ParserError(Bound):
@@ -140,18 +129,9 @@ class OnnxParser(Bound):
         return True
 
     def _problems(self, model: onnx.ModelProto) -> list[ParserError]:
-        needed = plugins.needed(model)
         return [
-            ParserError(
-                ErrorCode.UNSUPPORTED_NODE,
-                f"No importer registered for op: {node.op_type}. Attempting to import as plugin. Plugin not found, are "
-                "the plugin name, version, and namespace correct?",
-                position,
-                node.name,
-                node.op_type,
-            )
-            for position, node in enumerate(model.graph.node)
-            if node.op_type in UNSUPPORTED or (node.op_type in needed and not registry()._knows(node.op_type))
+            ParserError(ErrorCode.UNSUPPORTED_NODE, why, position, node.name, node.op_type)
+            for position, node, why in refusals(model)
         ]
 
     def _fail(self, *errors: ParserError) -> bool:

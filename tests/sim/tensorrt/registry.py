@@ -10,6 +10,17 @@ from tests.sim.simulation import current
 from tests.sim.tensorrt.binding import Bound
 
 
+class IPluginCreator(Bound):
+    """Makes plugins of one name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    name = property(lambda self: self._name)
+    plugin_version = property(lambda self: "1")
+    plugin_namespace = property(lambda self: "")
+
+
 class IPluginRegistry(Bound):
     """What creators of plugins there are."""
 
@@ -38,11 +49,11 @@ class IPluginRegistry(Bound):
 
     def get_creator(self, type: str, version: str, plugin_namespace: str = "") -> Any:
         """None when there is none."""
-        return type if type in self._creators else None
+        return IPluginCreator(type) if type in self._creators else None
 
     @property
     def all_creators(self) -> list[Any]:
-        return sorted(self._creators)
+        return [IPluginCreator(name) for name in sorted(self._creators)]
 
 
 def registry() -> IPluginRegistry:
@@ -50,7 +61,7 @@ def registry() -> IPluginRegistry:
     simulation = current()
     with simulation.lock:
         if simulation.registry is None:
-            simulation.registry = IPluginRegistry()
+            simulation.registry = simulation.api.IPluginRegistry()
         return simulation.registry  # type: ignore[no-any-return]
 
 
@@ -60,3 +71,12 @@ def init_libnvinfer_plugins(logger: Any, namespace: str) -> bool:
     simulation.plugin_inits.append(namespace)
     registry()._creators |= plugins.BUILT_IN[simulation.personality.major]
     return True
+
+
+class RegistryUntil10:
+    """What 11 dropped."""
+
+    def get_plugin_creator(self, type: str, version: str, plugin_namespace: str = "") -> Any:
+        return IPluginRegistry.get_creator(self, type, version, plugin_namespace)  # type: ignore[arg-type]
+
+    plugin_creator_list = property(lambda self: self.all_creators)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.sim import plans
 from tests.sim.gpus import SimGpu
-from tests.sim.networks import Network, network
+from tests.sim.networks import Network, Shape, network
 from tests.sim.plans import PlanError, PlanSpec, Range
 from tests.sim.simulation import Simulation, current
 from tests.sim.tensorrt.binding import Bound
@@ -24,8 +24,7 @@ from tests.sim.tensorrt.enums import (
     TensorLocation,
     data_type,
 )
-from tests.sim.tensorrt.execution import IExecutionContext
-from tests.sim.tensorrt.interfaces import checked_logger
+from tests.sim.tensorrt.interfaces import checked_logger, checked_recorder
 from tests.sim.tensorrt.registry import IPluginRegistry, registry
 
 NULL_FACTORY = "pybind11::init(): factory function returned nullptr"
@@ -60,7 +59,7 @@ class Runtime(Bound):
 
     @error_recorder.setter
     def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
+        self._reporter.recorder = checked_recorder(recorder)
 
     @property
     def max_threads(self) -> int:
@@ -147,7 +146,7 @@ class ICudaEngine(Bound):
 
     @error_recorder.setter
     def error_recorder(self, recorder: Any) -> None:
-        self._reporter.recorder = recorder
+        self._reporter.recorder = checked_recorder(recorder)
 
     def get_tensor_name(self, index: int) -> str:
         return self._names[index]
@@ -175,7 +174,7 @@ class ICudaEngine(Bound):
 
     def get_tensor_location(self, name: str) -> TensorLocation:
         self._tensor(name, "getTensorLocation")
-        return TensorLocation.DEVICE
+        return TensorLocation.HOST if name in self._simulation.host_tensors else TensorLocation.DEVICE
 
     def get_tensor_format(self, name: str, profile_index: int = 0) -> TensorFormat:
         self._tensor(name, "getTensorFormat")
@@ -205,7 +204,11 @@ class ICudaEngine(Bound):
         return self._device_memory_size(profile_index)
 
     def _device_memory_size(self, profile_index: int) -> int:
-        inputs = {name: self._range(name, profile_index)[2] for name in self._network.inputs}
+        return self._scratch_bytes(
+            {name: self._range(name, profile_index)[2] for name in self._network.inputs}
+        )
+
+    def _scratch_bytes(self, inputs: dict[str, Shape]) -> int:
         shapes = self._network.shapes(inputs)
         used = sum(
             math.prod(abs(size) for size in shape) * self._network.outputs[name][0].itemsize
@@ -224,17 +227,21 @@ class ICudaEngine(Bound):
         check_gpu("create_execution_context", self._gpu)
         simulation.threads.blocks("create_execution_context()")
         fault = simulation.faults.take("context")
+        if isinstance(strategy, IRuntimeConfig):
+            strategy = strategy.get_execution_context_allocation_strategy()
         managed = strategy is ExecutionContextAllocationStrategy.USER_MANAGED
         size_bytes = 0 if managed else _largest(self)
-        free = self._gpu.memory_bytes - simulation.memory.used_bytes(self._gpu.index)
-        if fault is not None or size_bytes > free - simulation.reserved_bytes(self._gpu):
+        if fault is not None or size_bytes > simulation.free_bytes(self._gpu):
             self._reporter.error(
                 (fault.log if fault else "")
                 or f"IExecutionContext: Error Code 1: Cuda Runtime (out of memory: {size_bytes} bytes)",
                 ErrorCodeTRT.FAILED_ALLOCATION,
             )
             return None
-        return IExecutionContext(self, strategy, size_bytes)
+        return simulation.api.IExecutionContext(self, strategy, size_bytes)
+
+    def create_runtime_config(self) -> IRuntimeConfig:
+        return IRuntimeConfig()
 
     def create_engine_inspector(self) -> EngineInspector:
         return EngineInspector(self)
@@ -262,6 +269,21 @@ class ICudaEngine(Bound):
         if hasattr(self, "_names") and not self._simulation.closed:
             self._simulation.died(self)
             freed_here(self._simulation, self._gpu, "ICudaEngine")
+
+
+class IRuntimeConfig(Bound):
+    """How a context is made."""
+
+    def __init__(self) -> None:
+        self._strategy = ExecutionContextAllocationStrategy.STATIC
+
+    def set_execution_context_allocation_strategy(
+        self, strategy: Any = ExecutionContextAllocationStrategy.STATIC
+    ) -> None:
+        self._strategy = strategy
+
+    def get_execution_context_allocation_strategy(self) -> Any:
+        return self._strategy
 
 
 class EngineUntil10:

@@ -27,7 +27,7 @@ class ITimingCache(Bound):
         self._key, self._known = key, known
 
     @staticmethod
-    def read(content: bytes) -> ITimingCache | None:
+    def _read(content: bytes) -> ITimingCache | None:
         """None for bytes that are no cache."""
         if not content:
             return ITimingCache(cache_key(), set())
