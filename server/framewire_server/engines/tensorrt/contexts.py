@@ -40,7 +40,7 @@ class Capturing:
         self.wanted = wanted
         self._where = where
 
-    def refused(self, why: Exception) -> None:
+    def refused(self, why: str) -> None:
         """Gives graphs up for the engine, and says so once."""
         if self.wanted:
             self.wanted = False
@@ -159,7 +159,7 @@ class GraphContext(Context):
             with hearing():  # what TensorRT cannot do while it is recorded is no error
                 self._graph = graphs.capture(stream, lambda: bool(self._context.execute_async_v3(stream)))
         except (graphs.CaptureRefused, OperatorError) as why:
-            self._capturing.refused(why)
+            self._capturing.refused(str(why))
 
     def _drop_graph(self) -> None:
         if self._graph:

@@ -130,7 +130,9 @@ class TensorRtEngine:
     def _free(self, kept: Kept) -> None:
         for number in list(self._rows):
             self._free_rows(number)
-        self._loaded = None
+        if self._loaded:
+            self._loaded.engine = None
+            self._loaded = None
 
 
 def _feed(
@@ -164,7 +166,8 @@ def _can_capture(layout: Layout, where: str) -> bool:
     try:
         cuda_bindings()
     except LibraryUnavailable as error:
-        log.warning("%s: runs without CUDA graphs: %s", where, error)
+        # As text: a record of the log may be kept, and the exception holds frames, and they the engine.
+        log.warning("%s: runs without CUDA graphs: %s", where, str(error))
         return False
     return True
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from framewire_server.engines.tensorrt.contexts import Bindable, Capturing, Context, GraphContext
-from framewire_server.engines.tensorrt.cuda import DeviceMemory, GpuThread
+from framewire_server.engines.tensorrt.cuda import DeviceMemory, GpuThread, Pinned
 from framewire_server.engines.tensorrt.layout import Feed, Layout, Profile
 from framewire_server.engines.tensorrt.libraries import tensorrt
 from framewire_server.engines.tensorrt.outputs import Output, make_output
@@ -20,11 +20,12 @@ from framewire_server.tensors import Answer
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Loaded:
-    """An engine, and all that its executions share. The keeper's thread frees it."""
+    """An engine, and all that its executions share."""
 
     engine: Any
+    """The keeper's thread frees it, and takes it away here: an exception may hold this for longer than that."""
     feed: Feed
     layout: Layout
     capturing: Capturing
@@ -49,17 +50,22 @@ class Execution:
             size_bytes = int(np.prod(source.shape(loaded.layout.max_batch))) * np.dtype(source.dtype).itemsize
             self._image = thread.allocate(size_bytes)
             made.callback(self._image.free)
-            thread.clear(self._image.address, size_bytes)  # rows that no frame fills are run all the same
-            bound: list[Bindable] = [_Place(loaded.layout.image.name, self._image.address)]
-            bound += [_Place(extra.name, self._place_extra(extra, made)) for extra in loaded.layout.extras]
+            places = [_Place(loaded.layout.image.name, self._image.address)]
+            extras = [self._make_extra(extra, made) for extra in loaded.layout.extras]
+            places += [_Place(tensor.name, (device or host).address) for tensor, host, device in extras]
             self._outputs: dict[str, Output] = {}
             for layout in loaded.layout.outputs:
                 output = make_output(thread, layout)
                 made.callback(output.free)
                 self._outputs[layout.tensor.name] = output
-            self._bound = (*bound, *self._outputs.values())
+            self._bound: tuple[Bindable, ...] = (*places, *self._outputs.values())
             self._done = thread.event()
             made.callback(self._done.free)
+            # Only now, when nothing is left that may fail and free what the stream still writes to.
+            thread.clear(self._image.address, size_bytes)  # rows that no frame fills are run all the same
+            for _, host, device in extras:
+                if device:
+                    thread.copy_in(device.address, host.array)
             thread.synchronise()
             self._made = made.pop_all()
 
@@ -133,18 +139,20 @@ class Execution:
         context.work_in(self._scratch)
         return context
 
-    def _place_extra(self, extra: PlanTensor, made: ExitStack) -> int:
-        """Puts what is the same for every picture where TensorRT reads it; returns the address."""
+    def _make_extra(
+        self, extra: PlanTensor, made: ExitStack
+    ) -> tuple[PlanTensor, Pinned, DeviceMemory | None]:
+        """Makes the places of what is the same for every picture: filled on the host, and on the GPU if TensorRT
+        reads it there."""
         values = self._loaded.feed.values(extra, self._loaded.layout.max_batch)
-        pinned = self._thread.pin(values.shape, values.dtype)
-        made.callback(pinned.free)
-        pinned.array[...] = values
+        host = self._thread.pin(values.shape, values.dtype)
+        made.callback(host.free)
+        host.array[...] = values
         if extra.on_host:
-            return pinned.address
-        memory = self._thread.allocate(values.nbytes)
-        made.callback(memory.free)
-        self._thread.copy_in(memory.address, pinned.array)
-        return memory.address
+            return extra, host, None
+        device = self._thread.allocate(values.nbytes)
+        made.callback(device.free)
+        return extra, host, device
 
 
 class _Place:

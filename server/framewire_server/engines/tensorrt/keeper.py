@@ -137,8 +137,9 @@ class SharedGpu:
     def _do(self, work: Callable[[Kept], object]) -> None:
         try:
             work(self._keep())
-        except Exception:
+        except Exception as error:
             log.exception("GPU %d", self.gpu.index)
+            _forget_locals(error)
 
 
 def _forget_locals(error: BaseException | None) -> None:

@@ -174,7 +174,7 @@ class GrowingOutput:
                 self._device = memory
             return self._device.address
         except Exception as error:
-            self._fault = error
+            self._fault = error.with_traceback(None)  # whose frames reach into TensorRT
             return 0
 
     def take_shape(self, shape: tuple[int, ...]) -> None:

@@ -232,4 +232,4 @@ def _logged(message: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.warning("%s: %s", message, error)
+        log.warning("%s: %s", message, str(error))
