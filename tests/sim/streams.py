@@ -95,7 +95,7 @@ class Streams:
     def destroy(self, stream: SimStream) -> None:
         """Pending work still runs, as in CUDA, but nobody can wait for it: that is a violation."""
         with self._lock:
-            if stream.queue:
+            if stream.queue and not stream.gpu.broken:
                 names = ", ".join(operation.name for operation in stream.queue)
                 self._violations.record(
                     "async", f"a stream was destroyed with work that nobody awaited: {names}"
@@ -219,9 +219,11 @@ class Streams:
                 self._violations.record("race", f"{what} touches memory that a pending {other.name} uses")
 
     def live(self) -> tuple[int, int]:
-        """How many streams and events there are."""
+        """How many streams and events there are, but for those of broken GPUs."""
         with self._lock:
-            return len(self._streams), len(self._events)
+            streams = [one for one in self._streams.values() if not one.gpu.broken]
+            events = [one for one in self._events.values() if not one.gpu.broken]
+        return len(streams), len(events)
 
     def check_handle(self, handle: int, call: str) -> SimStream:
         """The stream of a handle that came from outside. Raises CudaFailure."""

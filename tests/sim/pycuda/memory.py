@@ -81,7 +81,7 @@ class PagelockedHostAllocation(Ward):
 HostAllocation = PagelockedHostAllocation
 
 
-def mem_alloc(bytes: SupportsIndex) -> DeviceAllocation:
+def mem_alloc(bytes: SupportsIndex, /) -> DeviceAllocation:
     """See cuMemAlloc; pycuda collects garbage once before it gives up."""
     size_bytes = operator.index(bytes)
     gpu = require("cuMemAlloc")._gpu

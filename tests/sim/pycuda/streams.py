@@ -41,7 +41,7 @@ class Stream(Ward):
             self._simulation.check_capture(self._stream, "cuStreamQuery")
             return self._simulation.streams.is_done(self._stream)
 
-    def wait_for_event(self, evt: Event) -> None:
+    def wait_for_event(self, evt: Event, /) -> None:
         """What comes later waits for the event."""
         self._simulation.streams.wait(self._stream, evt._event)
 
@@ -97,13 +97,13 @@ class Event(Ward):
         if self._event.captured:
             raise CudaFailure(call, errors.CAPTURED_EVENT)
 
-    def time_since(self, event: Event) -> float:
+    def time_since(self, event: Event, /) -> float:
         """Milliseconds since another event."""
         if self._flags & 2 or event._flags & 2:
             raise fail("cuEventElapsedTime", errors.INVALID_HANDLE)
         return (self._time_s - event._time_s) * 1000
 
-    def time_till(self, event: Event) -> float:
+    def time_till(self, event: Event, /) -> float:
         """Milliseconds until another event."""
         return event.time_since(self)
 

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, TypeVar
+
+_T = TypeVar("_T", bound="Bound")
 
 
 class Bound:
-    """An object of a C++ class: it has the attributes that its class has, and no others."""
+    """An object of a C++ class: it has the attributes that its class has, and no others.
+
+    Most cannot be made by calling their class; TensorRT makes them, here with `_made`, which calls `_begin`."""
+
+    def __init__(self) -> None:
+        raise TypeError(f"{_name(self)}: No constructor defined!")
+
+    @classmethod
+    def _made(cls: type[_T], *arguments: Any, **keywords: Any) -> _T:
+        """A new object."""
+        made = cls.__new__(cls)
+        made._begin(*arguments, **keywords)
+        return made
+
+    def _begin(self, *arguments: Any, **keywords: Any) -> None:
+        """What a constructor would do."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and not hasattr(type(self), name):
@@ -31,7 +48,20 @@ class Subclassable(metaclass=_SubclassableMeta):
         self._bound = True
 
 
-class BoundEnum(enum.Enum):
+class _BoundEnumMeta(enum.EnumMeta):
+    """pybind11's enumerations are no containers; `__members__` has what is in them."""
+
+    def __getitem__(cls, name: Any) -> Any:
+        raise TypeError(f"type 'tensorrt.{cls.__name__}' is not subscriptable")
+
+    def __iter__(cls) -> Any:
+        raise TypeError("'pybind11_type' object is not iterable")
+
+    def __len__(cls) -> int:
+        raise TypeError("object of type 'pybind11_type' has no len()")
+
+
+class BoundEnum(enum.Enum, metaclass=_BoundEnumMeta):
     """An enumeration of pybind11: no int, but `int()` of it works; equal only to itself."""
 
     def __int__(self) -> int:

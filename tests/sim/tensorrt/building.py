@@ -39,7 +39,7 @@ class IHostMemory(bytes):
 class IOptimizationProfile(Bound):
     """The shapes that inputs may have."""
 
-    def __init__(self) -> None:
+    def _begin(self) -> None:
         self._ranges: dict[str, Range] = {}
 
     def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
@@ -67,7 +67,7 @@ class IOptimizationProfile(Bound):
 class IBuilderConfig(Bound):
     """How to build."""
 
-    def __init__(self) -> None:
+    def _begin(self) -> None:
         self._flags = 0
         self._pools: dict[Any, int] = {}
         self._profiles: list[IOptimizationProfile] = []
@@ -189,13 +189,13 @@ class Builder(Bound):
         self._reporter.recorder = checked_recorder(recorder)
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
-        return current().api.INetworkDefinition(self, flags)  # type: ignore[no-any-return]
+        return current().api.INetworkDefinition._made(self, flags)  # type: ignore[no-any-return]
 
     def create_builder_config(self) -> IBuilderConfig:
-        return IBuilderConfig()
+        return IBuilderConfig._made()
 
     def create_optimization_profile(self) -> IOptimizationProfile:
-        return IOptimizationProfile()
+        return IOptimizationProfile._made()
 
     def get_plugin_registry(self) -> IPluginRegistry:
         return registry()

@@ -15,7 +15,7 @@ from tests.sim.tensorrt.enums import DataType, TensorLocation, data_type
 class ITensor(Bound):
     """An input or output of a network."""
 
-    def __init__(self, name: str, dtype: DataType, shape: Shape, *, is_input: bool) -> None:
+    def _begin(self, name: str, dtype: DataType, shape: Shape, *, is_input: bool) -> None:
         self._name, self._dtype, self._shape, self._is_input = name, dtype, Dims(shape), is_input
 
     @property
@@ -38,7 +38,7 @@ class ITensor(Bound):
 class ILayer(Bound):
     """One node."""
 
-    def __init__(self, node: onnx.NodeProto) -> None:
+    def _begin(self, node: onnx.NodeProto) -> None:
         self._node = node
 
     name = property(lambda self: self._node.name)
@@ -49,7 +49,7 @@ class ILayer(Bound):
 class INetworkDefinition(Bound):
     """What a parser fills and a builder builds."""
 
-    def __init__(self, builder: Any, flags: int) -> None:
+    def _begin(self, builder: Any, flags: int) -> None:
         self._builder, self._flags = builder, flags
         self._model: onnx.ModelProto | None = None
         self._inputs: list[ITensor] = []
@@ -93,7 +93,7 @@ class INetworkDefinition(Bound):
 
     def get_layer(self, index: int) -> ILayer:
         assert self._model is not None
-        return ILayer(self._model.graph.node[index])
+        return ILayer._made(self._model.graph.node[index])
 
     def __getitem__(self, index: int) -> ILayer:
         return self.get_layer(index)
@@ -101,4 +101,4 @@ class INetworkDefinition(Bound):
 
 def _tensor(value: onnx.ValueInfoProto, *, is_input: bool) -> ITensor:
     dtype, shape = tensor_of(value)
-    return ITensor(value.name, data_type(dtype), shape, is_input=is_input)
+    return ITensor._made(value.name, data_type(dtype), shape, is_input=is_input)

@@ -26,7 +26,7 @@ _ADDRESS_ALIGNMENT = 256
 class IExecutionContext(Bound):
     """For one thread at a time, and for one stream at a time."""
 
-    def __init__(self, engine: ICudaEngine, strategy: Any, size_bytes: int) -> None:
+    def _begin(self, engine: ICudaEngine, strategy: Any, size_bytes: int) -> None:
         self._engine, self._strategy = engine, strategy
         self._simulation, self._gpu = engine._simulation, engine._gpu
         self._network = engine._network

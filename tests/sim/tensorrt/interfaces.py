@@ -39,7 +39,7 @@ class Logger(ILogger):
 class IErrorRecorder(Subclassable):
     """Hears of errors of a runtime, an engine or a context."""
 
-    MAX_DESC_LENGTH = 127
+    MAX_DESC_LENGTH = property(lambda self: 127)
 
     def has_overflowed(self) -> bool:
         raise pure("IErrorRecorder", "has_overflowed")

@@ -20,7 +20,7 @@ from tests.sim.tensorrt.support import UNSUPPORTED, refusals
 class ParserError(Bound):
     """Why a file was not taken."""
 
-    def __init__(self, code: ErrorCode, desc: str, node: int = -1, name: str = "", kind: str = "") -> None:
+    def _begin(self, code: ErrorCode, desc: str, node: int = -1, name: str = "", kind: str = "") -> None:
         self._code, self._desc, self._node, self._node_name, self._kind = code, desc, node, name, kind
 
     def code(self) -> ErrorCode:
@@ -93,7 +93,9 @@ class OnnxParser(Bound):
             parsed = onnx.load_from_string(bytes(memoryview(model)))
         except DecodeError as error:
             return self._fail(
-                ParserError(ErrorCode.MODEL_DESERIALIZE_FAILED, f"Failed to parse the ONNX model: {error}")
+                ParserError._made(
+                    ErrorCode.MODEL_DESERIALIZE_FAILED, f"Failed to parse the ONNX model: {error}"
+                )
             )
         if path is not None:
             onnx.load_external_data_for_model(parsed, str(Path(path).parent))
@@ -105,7 +107,7 @@ class OnnxParser(Bound):
             return self._take(onnx.load(model))
         except (OSError, DecodeError) as error:
             return self._fail(
-                ParserError(ErrorCode.MODEL_DESERIALIZE_FAILED, f"Failed to open {model}: {error}")
+                ParserError._made(ErrorCode.MODEL_DESERIALIZE_FAILED, f"Failed to open {model}: {error}")
             )
 
     def supports_model_v2(self, model: Any, path: str | None = None) -> bool:
@@ -114,13 +116,15 @@ class OnnxParser(Bound):
     def _take(self, model: onnx.ModelProto) -> bool:
         fault = current().faults.take("parse")
         if fault is not None:
-            return self._fail(ParserError(ErrorCode.INTERNAL_ERROR, fault.log or "Assertion failed"))
+            return self._fail(ParserError._made(ErrorCode.INTERNAL_ERROR, fault.log or "Assertion failed"))
         outside = [
             one.name for one in model.graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL
         ]
         if outside:
             return self._fail(
-                ParserError(ErrorCode.MODEL_DESERIALIZE_FAILED, f"Failed to import initializer: {outside[0]}")
+                ParserError._made(
+                    ErrorCode.MODEL_DESERIALIZE_FAILED, f"Failed to import initializer: {outside[0]}"
+                )
             )
         problems = self._problems(model)
         if problems:
@@ -130,7 +134,7 @@ class OnnxParser(Bound):
 
     def _problems(self, model: onnx.ModelProto) -> list[ParserError]:
         return [
-            ParserError(ErrorCode.UNSUPPORTED_NODE, why, position, node.name, node.op_type)
+            ParserError._made(ErrorCode.UNSUPPORTED_NODE, why, position, node.name, node.op_type)
             for position, node, why in refusals(model)
         ]
 

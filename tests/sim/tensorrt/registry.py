@@ -13,7 +13,7 @@ from tests.sim.tensorrt.binding import Bound
 class IPluginCreator(Bound):
     """Makes plugins of one name."""
 
-    def __init__(self, name: str) -> None:
+    def _begin(self, name: str) -> None:
         self._name = name
 
     name = property(lambda self: self._name)
@@ -24,7 +24,7 @@ class IPluginCreator(Bound):
 class IPluginRegistry(Bound):
     """What creators of plugins there are."""
 
-    def __init__(self) -> None:
+    def _begin(self) -> None:
         self._creators: set[str] = set()
 
     def _knows(self, name: str) -> bool:
@@ -49,11 +49,11 @@ class IPluginRegistry(Bound):
 
     def get_creator(self, type: str, version: str, plugin_namespace: str = "") -> Any:
         """None when there is none."""
-        return IPluginCreator(type) if type in self._creators else None
+        return IPluginCreator._made(type) if type in self._creators else None
 
     @property
     def all_creators(self) -> list[Any]:
-        return [IPluginCreator(name) for name in sorted(self._creators)]
+        return [IPluginCreator._made(name) for name in sorted(self._creators)]
 
 
 def registry() -> IPluginRegistry:
@@ -61,7 +61,7 @@ def registry() -> IPluginRegistry:
     simulation = current()
     with simulation.lock:
         if simulation.registry is None:
-            simulation.registry = simulation.api.IPluginRegistry()
+            simulation.registry = simulation.api.IPluginRegistry._made()
         return simulation.registry  # type: ignore[no-any-return]
 
 

@@ -91,7 +91,7 @@ class Runtime(Bound):
                 raise PlanError(fault.log or "IRuntime::deserializeCudaEngine: Error Code 1: Internal Error")
             spec, content = plans.decode(bytes(memoryview(serialized_engine)))
             self._check(spec, gpu)
-            return simulation.api.ICudaEngine(self, gpu, spec, network(content))  # type: ignore[no-any-return]
+            return simulation.api.ICudaEngine._made(self, gpu, spec, network(content))  # type: ignore[no-any-return]
         except PlanError as error:
             self._reporter.error(str(error), ErrorCodeTRT.FAILED_INITIALIZATION)
             return None
@@ -122,7 +122,7 @@ class Runtime(Bound):
 class ICudaEngine(Bound):
     """An engine. It may be used from several threads."""
 
-    def __init__(self, runtime: Runtime, gpu: SimGpu, spec: PlanSpec, inner: Network) -> None:
+    def _begin(self, runtime: Runtime, gpu: SimGpu, spec: PlanSpec, inner: Network) -> None:
         self._runtime, self._gpu, self._spec, self._network = runtime, gpu, spec, inner
         self._simulation: Simulation = runtime._simulation
         self._reporter = Reporter(self._simulation, runtime.logger)
@@ -238,13 +238,13 @@ class ICudaEngine(Bound):
                 ErrorCodeTRT.FAILED_ALLOCATION,
             )
             return None
-        return simulation.api.IExecutionContext(self, strategy, size_bytes)
+        return simulation.api.IExecutionContext._made(self, strategy, size_bytes)
 
     def create_runtime_config(self) -> IRuntimeConfig:
-        return IRuntimeConfig()
+        return IRuntimeConfig._made()
 
     def create_engine_inspector(self) -> EngineInspector:
-        return EngineInspector(self)
+        return EngineInspector._made(self)
 
     def serialize(self) -> Any:
         raise self._simulation.violations.record("unknown", "serialize() is not simulated")
@@ -274,7 +274,7 @@ class ICudaEngine(Bound):
 class IRuntimeConfig(Bound):
     """How a context is made."""
 
-    def __init__(self) -> None:
+    def _begin(self) -> None:
         self._strategy = ExecutionContextAllocationStrategy.STATIC
 
     def set_execution_context_allocation_strategy(
@@ -310,7 +310,7 @@ def _largest(engine: Any) -> int:
 class EngineInspector(Bound):
     """Tells of the layers."""
 
-    def __init__(self, engine: ICudaEngine) -> None:
+    def _begin(self, engine: ICudaEngine) -> None:
         self._engine = engine
 
     def get_engine_information(self, format: LayerInformationFormat) -> str:

@@ -23,21 +23,21 @@ def cache_key() -> str:
 class ITimingCache(Bound):
     """Networks whose tactics are known."""
 
-    def __init__(self, key: str, known: set[str]) -> None:
+    def _begin(self, key: str, known: set[str]) -> None:
         self._key, self._known = key, known
 
     @staticmethod
     def _read(content: bytes) -> ITimingCache | None:
         """None for bytes that are no cache."""
         if not content:
-            return ITimingCache(cache_key(), set())
+            return ITimingCache._made(cache_key(), set())
         if not content.startswith(_TAG):
             current().log(
                 current().logger, "ERROR", "ITimingCache: Error Code 1: Serialization (not a timing cache)"
             )
             return None
         stated = json.loads(content[len(_TAG) :])
-        return ITimingCache(stated["key"], set(stated["known"]))
+        return ITimingCache._made(stated["key"], set(stated["known"]))
 
     def serialize(self) -> Any:
         """The bytes."""
