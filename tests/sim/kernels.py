@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tests.sim.memory import Memory
+from tests.sim.simulation import current
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ def find(name: str) -> Kernel | None:
 
 
 @kernel("prepare", *(np.uint64,) * 2, *(np.int32,) * 6, *(np.float32,) * 6)
-def prepare(launch: Launch, *_: float) -> None:
+def prepare(launch: Launch, sources: int, target: int, width: int, height: int, *_: float) -> None:
     """Framewire's own: pictures to rows of the input tensor."""
     from framewire_server.engines.tensorrt import twin
 
+    if launch.threads[0] < width or launch.threads[1] < height or launch.block[2] != 1:
+        raise current().violations.record("kernel", f"{launch.threads} threads for {width}x{height} pixels")
     twin.run(launch.grid[2], launch.arguments, launch.bytes)

@@ -118,7 +118,7 @@ class HostKernel:
         self._thread = thread
 
     def launch(self, grid: Extent, block: Extent, *arguments: int | np.generic) -> None:
-        width, height = (int(size) for size in arguments[2:4])
+        width, height = map(int, arguments[2:4])
         assert grid[0] * block[0] >= width
         assert grid[1] * block[1] >= height
         assert block[2] == 1

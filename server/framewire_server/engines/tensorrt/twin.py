@@ -17,13 +17,13 @@ _ONE = np.float32(2048)
 
 
 def run(rows: int, arguments: Sequence[Any], memory: Callable[[int, int], NDArray[np.uint8]]) -> None:
-    """Does what a launch of the kernel for `rows` rows with `arguments` does, in host memory.
+    """Does what a launch of the kernel for `rows` rows with `arguments` does, in host memory. Arguments are numbers.
 
     `memory(address, size_bytes)` gives the memory at an address, to be read and written.
     """
-    sources_at, target_at, *numbers = (argument.item() for argument in arguments)
-    width, height, colour, channels_last, kind, pad, *shares = numbers
-    mean, scale = (shares[0], shares[1], shares[2]), (shares[3], shares[4], shares[5])
+    sources_at, target_at, width, height, colour, channels_last, kind, pad = map(int, arguments[:8])
+    mean_0, mean_1, mean_2, scale_0, scale_1, scale_2 = arguments[8:]
+    mean, scale = (mean_0, mean_1, mean_2), (scale_0, scale_1, scale_2)
     wanted = Arguments(width, height, Colour(colour), bool(channels_last), Type(kind), pad, mean, scale)
     sources = memory(sources_at, rows * SOURCE.itemsize).view(SOURCE)
     tensor = prepare([_picture(source, memory) for source in sources], sources, wanted)
