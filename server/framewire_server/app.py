@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -15,13 +17,14 @@ from framewire import __version__
 from framewire.v1 import detection_pb2, model_pb2, model_pb2_grpc
 from framewire_server.config import ServerConfig
 from framewire_server.core.budget import ByteBudget
-from framewire_server.core.device import Device
 from framewire_server.core.flow import Load
-from framewire_server.core.frame import Frame
+from framewire_server.core.frame import Deliver, Frame
+from framewire_server.core.group import AnyDevice, DeviceGroup
 from framewire_server.core.inline import InlineDevice
 from framewire_server.core.outcomes import Outcome
 from framewire_server.core.pictures import Pictures
 from framewire_server.core.pipeline import Pipeline
+from framewire_server.core.pooled import PooledDevice
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.edge.detection import DetectionHandlers
 from framewire_server.edge.health import Health
@@ -36,6 +39,9 @@ from framewire_server.models.repository import Entry, Repository
 from framewire_server.pipeline.loading import load
 from framewire_server.weights import Weights
 
+if TYPE_CHECKING:
+    from framewire_server.pipeline.gpus import Gpus
+
 _TRANSPORT_MARGIN = 1.25
 _JOIN_S = 2.0
 _LOOKAHEAD_BYTES = 256 << 10
@@ -47,7 +53,7 @@ _SERVICES = tuple(
     for name in file.services_by_name
 )
 
-DeviceMaker = Callable[[Scheduler, Callable[[Iterable[tuple[Frame, Outcome]]], None]], Device]
+DeviceMaker = Callable[[Scheduler, Deliver], AnyDevice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +70,31 @@ async def serve(
     stop: asyncio.Event,
     ready: Callable[[Ready], None],
     *,
-    loader: Loader = load,
+    loader: Loader | None = None,
     device_maker: DeviceMaker | None = None,
 ) -> None:
     """Serves until `stop` is set, then drains. Calls `ready` once all models are loaded or have failed.
 
-    `loader` and `device_maker` replace the CPU's engine and lanes, for tests and benches. Raises OperatorError
-    when the server cannot start as told.
+    `loader` and `device_maker` replace the engine and the lanes, for tests and benches. Raises OperatorError when the
+    server cannot start as told.
     """
-    server = Server(config, loader, device_maker)
+    if not config.gpus or loader or device_maker:
+        await _serve(Server(config, loader or load, device_maker), stop, ready)
+        return
+    from framewire_server.pipeline.gpu_loading import GpuLoader  # on a CPU nothing of it is needed
+    from framewire_server.pipeline.gpus import Gpus
+
+    gpus = await asyncio.to_thread(Gpus, config.gpus, config.plugins, decode=config.gpu_decode)
+    try:
+        on_gpus = GpuLoader(gpus)
+        server = Server(config, on_gpus, partial(_device_on, gpus, config))
+        server.cancel_loading = on_gpus.cancel
+        await _serve(server, stop, ready)
+    finally:
+        await asyncio.to_thread(gpus.close, _JOIN_S)
+
+
+async def _serve(server: Server, stop: asyncio.Event, ready: Callable[[Ready], None]) -> None:
     try:
         await server.start(stop)
         if stop.is_set():
@@ -82,6 +104,23 @@ async def serve(
         await server.drain()
     finally:
         await server.close()
+
+
+def _device_on(gpus: Gpus, config: ServerConfig, scheduler: Scheduler, deliver: Deliver) -> AnyDevice:
+    """A device for each GPU, as one."""
+    devices = [
+        PooledDevice(
+            f"gpu{gpu.gpu.index}",
+            scheduler,
+            deliver,
+            lanes=config.gpu_lanes,
+            workers=max(config.prepare_workers // len(gpus.each), 1),
+            batch_timeout_s=config.batch_timeout_s,
+            lane_scope=gpu.lane_scope,
+        )
+        for gpu in gpus.each
+    ]
+    return devices[0] if len(devices) == 1 else DeviceGroup(devices)
 
 
 class Server:
@@ -119,6 +158,8 @@ class Server:
             self.service.administration = self._lifecycle
         self._grpc = grpc.aio.server(options=_channel_options(config))
         self.address = ""
+        self.cancel_loading: Callable[[], None] = lambda: None
+        """Called when the server ends, for models that are still being loaded."""
 
     async def start(self, stop: asyncio.Event) -> None:
         """Listens, then loads the models, until `stop` is set; calls end as UNAVAILABLE all the while.
@@ -157,6 +198,7 @@ class Server:
 
     async def close(self) -> None:
         """Ends what is left: calls, threads, the listening socket."""
+        self.cancel_loading()
         await self._lifecycle.close()
         await self._grpc.stop(_GRACE_S)
         self.service.scheduler.close()

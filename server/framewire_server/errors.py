@@ -10,6 +10,7 @@ RequestError            a client's call cannot go on; the edge turns it into a s
 FrameFailure            one frame cannot be answered; its stream lives on
 OperatorError           the server cannot start as told: a message for its operator
 ├── ModelError          a model file cannot be served
+│   └── NotNow          for now only
 └── ListenError         the address cannot be listened on
 """
 
@@ -65,6 +66,10 @@ class OperatorError(Exception):
 
 class ModelError(OperatorError):
     """A model file cannot be served."""
+
+
+class NotNow(ModelError):
+    """What is in a version's way may go: it is tried again when another one has been unloaded."""
 
 
 class ListenError(OperatorError):

@@ -15,9 +15,8 @@ from framewire_server.core.device import Device
 from framewire_server.core.inline import InlineDevice
 from framewire_server.core.pipeline import Pipeline
 from framewire_server.core.scheduler import Scheduler
-from framewire_server.errors import ModelError
+from framewire_server.errors import ModelError, NotNow
 from framewire_server.lifecycle.loading import Loader
-from framewire_server.lifecycle.refusals import NotNow
 from framewire_server.lifecycle.versions import Versions
 from framewire_server.models.repository import Entry, ModelState, Repository
 from tests.fakes import fake_loader, versioned_loader

@@ -30,9 +30,10 @@ def inspect(
     from framewire_server.errors import OperatorError
     from framewire_server.models.recognition import recognise
     from framewire_server.models.stated import text as model_file_text
+    from framewire_server.pipeline.gpus import OneGpuOrNone
 
     try:
-        spec = recognise(file)
+        spec = recognise(file, reader=OneGpuOrNone())
     except OperatorError as error:
         _refuse(file, str(error), write)
         return
@@ -93,10 +94,11 @@ def _refuse(file: Path, message: str, write: bool) -> None:
     from framewire_server.models.recognition import look
     from framewire_server.models.registry import offered
     from framewire_server.models.stated import text as model_file_text
+    from framewire_server.pipeline.gpus import OneGpuOrNone
 
     typer.echo(f"framewire: {message}", err=True)
     try:
-        path, table, known = locate(file), look(file).table(), offered()
+        path, table, known = locate(file), look(file, OneGpuOrNone()).table(), offered()
         has_model_file = model_file_of(path).is_file()
     except OperatorError:
         sys.exit(1)  # what hinders is said, and is not in the tensors

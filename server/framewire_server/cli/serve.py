@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _GPU = "On a GPU"
+_TELLERS = (
+    "models.decoding.latch",
+    "lifecycle.versions",
+    "lifecycle.loading",
+    "engines.tensorrt.progress",
+)
 
 
 def serve(
@@ -159,7 +165,7 @@ def serve(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
     # What frames decide about a model and which models change is said once, whether or not streams are logged.
-    for teller in ("models.decoding.latch", "lifecycle.versions", "lifecycle.loading"):
+    for teller in _TELLERS:
         logging.getLogger(f"framewire_server.{teller}").setLevel(logging.INFO)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
     stated: dict[str, Any] = {

@@ -10,9 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from framewire_server.config import ServerConfig
-from framewire_server.errors import ModelError, ModelNotFound, ModelRefused
+from framewire_server.errors import ModelError, ModelNotFound, ModelRefused, NotNow
 from framewire_server.lifecycle.inventory import Inventory, Sighting
-from framewire_server.lifecycle.refusals import NotNow
 from framewire_server.lifecycle.settling import Settling
 from framewire_server.lifecycle.versions import Versions
 from framewire_server.lifecycle.watch import watch

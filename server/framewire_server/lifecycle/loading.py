@@ -12,8 +12,7 @@ from typing import TypeAlias, cast
 
 from framewire_server.config import ServerConfig
 from framewire_server.core.pipeline import Pipeline
-from framewire_server.errors import ModelError
-from framewire_server.lifecycle.refusals import NotNow
+from framewire_server.errors import ModelError, NotNow
 from framewire_server.models.repository import Entry
 from framewire_server.models.spec import ModelSpec
 

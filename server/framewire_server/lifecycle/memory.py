@@ -5,28 +5,30 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from framewire_server.lifecycle.refusals import NotNow
+from framewire_server.errors import NotNow
 
 _MIB = 1 << 20
 _TIMES = 5
+_TIMES_OF_PLAN = 2
 _BESIDES_BYTES = 64 * _MIB
 _UNLIMITED_BYTES = 1 << 60  # version 1 writes a huge number for none
 
 
-def likely_bytes(weights_bytes: int) -> int:
-    """What loading a model takes at its peak, judged by the size of its files.
+def likely_bytes(weights_bytes: int, *, plan: bool = False) -> int:
+    """What loading a model takes of the host's memory at its peak, judged by the size of its files.
 
     Measured with ONNX Runtime on a CPU: weights lie in memory five times while a network is read, given its front,
     and handed over (5.0 at 100 and at 300 MB; one copy stays). Besides come the library's own and what is computed:
-    32 to 71 MB for detectors of 2 to 13 MB.
+    32 to 71 MB for detectors of 2 to 13 MB. A plan is read, and unpacked onto the GPU; whether it fits there is
+    judged by whoever loads it.
     """
-    return _TIMES * weights_bytes + _BESIDES_BYTES
+    return (_TIMES_OF_PLAN if plan else _TIMES) * weights_bytes + _BESIDES_BYTES
 
 
-def check(weights_bytes: int, root: Path = Path("/")) -> None:
+def check(weights_bytes: int, root: Path = Path("/"), *, plan: bool = False) -> None:
     """Raises NotNow when a model with so many bytes of weights is not likely to fit. Unknown memory fits all."""
     available = available_bytes(root)
-    needed = likely_bytes(weights_bytes)
+    needed = likely_bytes(weights_bytes, plan=plan)
     if available is not None and needed > available:
         raise NotNow(
             f"too little memory: loading it takes about {_mib(needed)}, and {_mib(available)} are available"

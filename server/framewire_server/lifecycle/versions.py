@@ -8,14 +8,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from framewire_server.config import ServerConfig
-from framewire_server.core.device import Device
+from framewire_server.core.group import AnyDevice
 from framewire_server.core.pipeline import Pipeline
-from framewire_server.errors import ModelError
+from framewire_server.errors import ModelError, NotNow
 from framewire_server.lifecycle import memory
 from framewire_server.lifecycle.leaving import Leaving
 from framewire_server.lifecycle.loading import Loader, Loading
-from framewire_server.lifecycle.refusals import NotNow
 from framewire_server.models import files
+from framewire_server.models.network.formats import is_plan
 from framewire_server.models.repository import Entry, ModelState, Repository, Use
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Versions:
     """Belongs to the event loop. Whoever calls `load` and what follows it does so for one model at a time."""
 
     def __init__(
-        self, config: ServerConfig, repository: Repository, device: Device, loader: Loader, health: Health
+        self, config: ServerConfig, repository: Repository, device: AnyDevice, loader: Loader, health: Health
     ) -> None:
         self._config = config
         self._repository = repository
@@ -92,7 +92,7 @@ class Versions:
         """Loads and warms up what is to be a model's new version, beside the one that serves. It serves from `swap`
         on; if it is not to, close it. Raises ModelError."""
         self._check_places(candidate)
-        memory.check(weights_bytes)
+        memory.check(weights_bytes, plan=is_plan(candidate.path))
         pipeline = await self._loading.load(candidate)
         try:
             self._check_version(candidate)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 Content: TypeAlias = "bytes | bytearray | memoryview | mmap"
 _LENGTH = struct.Struct("<I")
-_MOST_BYTES = 1 << 24
+MOST_BYTES = 1 << 24
 """Larger than any prefix; as a length it is larger than what plans begin with."""
 
 
@@ -24,7 +24,7 @@ def split(content: Content) -> tuple[dict[str, Any] | None, memoryview]:
         return None, whole
     (length,) = _LENGTH.unpack_from(whole)
     plan_at = _LENGTH.size + length
-    if not 2 <= length <= _MOST_BYTES or plan_at > len(whole) or whole[_LENGTH.size] != ord("{"):
+    if not 2 <= length <= MOST_BYTES or plan_at > len(whole) or whole[_LENGTH.size] != ord("{"):
         return None, whole
     try:
         found = json.loads(bytes(whole[_LENGTH.size : plan_at]))
@@ -36,6 +36,6 @@ def split(content: Content) -> tuple[dict[str, Any] | None, memoryview]:
 def join(metadata: Mapping[str, Any], plan: Content) -> bytes:
     """Returns the content of a plan file. Raises ValueError when the prefix would be longer than readers take."""
     text = json.dumps(metadata, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    if len(text) > _MOST_BYTES:
-        raise ValueError(f"the prefix has {len(text)} bytes, more than {_MOST_BYTES}")
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"the prefix has {len(text)} bytes, more than {MOST_BYTES}")
     return b"".join([_LENGTH.pack(len(text)), text, memoryview(plan)])

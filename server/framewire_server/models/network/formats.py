@@ -88,8 +88,11 @@ def sniff(path: Path, *, plans: bool = False) -> Format:
 
 
 def is_plan(path: Path) -> bool:
-    """Whether a file holds a TensorRT plan, of whatever version. Raises OSError."""
-    return _is_plan(_head(path), path.stat().st_size)
+    """Whether a file holds a TensorRT plan, of whatever version; not so of one that cannot be read."""
+    try:
+        return _is_plan(_head(path), path.stat().st_size)
+    except OSError:
+        return False
 
 
 def _head(path: Path) -> bytes:

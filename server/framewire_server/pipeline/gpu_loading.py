@@ -1,0 +1,273 @@
+"""From a model file to pipelines on GPUs: a plan is built from an ONNX file or taken as it is, and rehearsed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import onnx
+
+from framewire_server.config import ServerConfig
+from framewire_server.core.group import PipelineGroup
+from framewire_server.core.pipeline import Pipeline
+from framewire_server.engines.front import ROWS
+from framewire_server.engines.opencv import OpenCvPreparer
+from framewire_server.engines.port import Preparer
+from framewire_server.engines.tensorrt.builder import BuildOptions
+from framewire_server.engines.tensorrt.cache import OURS, PlanCache
+from framewire_server.engines.tensorrt.engine import TensorRtEngine
+from framewire_server.engines.tensorrt.inputs import ByteInput, Input
+from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer
+from framewire_server.engines.tensorrt.keeper import SharedGpu
+from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
+from framewire_server.engines.tensorrt.plans import read_plan
+from framewire_server.engines.tensorrt.prefix import Content
+from framewire_server.engines.tensorrt.progress import LoggedProgress
+from framewire_server.errors import ModelError, OperatorError
+from framewire_server.models.network.formats import Format, sniff
+from framewire_server.models.recognition import read, recognise
+from framewire_server.models.repository import Entry
+from framewire_server.models.spec import ModelSpec
+from framewire_server.pipeline import gpus as files
+from framewire_server.pipeline.building import Plan, Recipe, plan_for, usual_batches
+from framewire_server.pipeline.detector import Detector
+from framewire_server.pipeline.gpus import Gpus, check_memory
+from framewire_server.pipeline.loading import describe, in_batches, largest, rehearse
+from framewire_server.tensors import Tensor
+from framewire_server.vision.placing import pad_value
+from framewire_server.vision.preprocessing import PICTURE_MEAN, Preprocessing
+
+
+class GpuLoader:
+    """A Loader that puts every model on all GPUs. Safe to use from several threads."""
+
+    def __init__(self, gpus: Gpus) -> None:
+        self._gpus = gpus
+        self._lock = threading.Lock()
+        self._builds: set[LoggedProgress] = set()
+        self._cancelled = False
+
+    def __call__(self, entry: Entry, config: ServerConfig) -> Pipeline:
+        """Recognises the entry's model, builds its plan unless it is one, and runs blank batches on every GPU. Sets the
+        entry's spec. Raises ModelError saying what is wrong with the file."""
+        try:
+            model = self._recognise(entry, config)
+            parts: list[Detector] = []
+            try:
+                for gpu in self._gpus.each:
+                    parts.append(self._on(gpu, model, config))
+                    model = replace(model, spec=parts[0].spec)
+            except BaseException:
+                for part in parts:
+                    part.close()
+                raise
+        except ModelError:
+            raise
+        except OperatorError as error:
+            raise ModelError(f"{entry.path}: {error}") from error
+        describe(entry, model.spec)
+        return parts[0] if len(parts) == 1 else cast(Pipeline, PipelineGroup(parts))
+
+    def cancel(self) -> None:
+        """Ends builds in progress at their next step, and lets none begin: the server stops."""
+        with self._lock:
+            self._cancelled = True
+            for build in self._builds:
+                build.cancel()
+
+    def _recognise(self, entry: Entry, config: ServerConfig) -> _Model:
+        if sniff(entry.path, plans=True) is Format.PLAN:
+            spec = recognise(entry.path, entry.name, self._gpus)
+            content = files.read(entry.path)
+            return _Model(spec, self._plugins(spec), lambda gpu, most: content, lambda: False)
+        spec, network = read(entry.path, entry.name)
+        built = _Built(self, spec, network, self._plugins(spec), config)
+        return _Model(spec, self._plugins(spec), built.plan, built.forget)
+
+    def _plugins(self, spec: ModelSpec) -> tuple[Path, ...]:
+        return self._gpus.plugins(spec.path, spec.signature.stated.plugins or ())
+
+    def _on(self, gpu: SharedGpu, model: _Model, config: ServerConfig) -> Detector:
+        spec, ready = in_batches(
+            model.spec, largest(model.spec, config), lambda most: self._ready(gpu, model, most, config)
+        )
+        detector = Detector(spec, ready.engine, ready.preparer, batch_wait_s=config.batch_wait_ms / 1000)
+        try:
+            # Ahead, for whoever binds it must not wait for the GPU: that is the event loop.
+            detector.stock(config.gpu_lanes + 1)
+        except BaseException:
+            detector.close()
+            raise
+        return detector
+
+    def _ready(self, gpu: SharedGpu, model: _Model, most: int, config: ServerConfig) -> _Ready:
+        """Builds an engine for batches of up to `most` pictures and rehearses it."""
+        try:
+            ready = _load(gpu, model, most, config)
+        except ModelError:
+            if not model.forget():
+                raise
+            ready = _load(gpu, model, most, config)  # what was kept is no good any more
+        try:
+            _check_lanes(gpu, ready.engine, config, model.spec.path)
+            _rehearse(gpu, ready.engine, model.spec)
+        except BaseException:
+            ready.engine.close()
+            raise
+        return ready
+
+    @contextmanager
+    def building(self, what: str) -> Iterator[LoggedProgress]:
+        """In the block a build may be cancelled by `cancel`."""
+        progress = LoggedProgress(what)
+        with self._lock:
+            self._builds.add(progress)
+            if self._cancelled:
+                progress.cancel()
+        try:
+            yield progress
+        finally:
+            with self._lock:
+                self._builds.discard(progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A recognised model, whatever its plans come from."""
+
+    spec: ModelSpec
+    plugins: tuple[Path, ...]
+    """Libraries that its plans need."""
+    plan: Callable[[SharedGpu, int], Content]
+    """The plan for a GPU and batches of up to so many pictures."""
+    forget: Callable[[], bool]
+    """Drops what was kept of a plan that does not load; returns whether another one would be built."""
+
+
+class _Built:
+    """Plans of an ONNX file, built or from the cache."""
+
+    def __init__(
+        self,
+        loader: GpuLoader,
+        spec: ModelSpec,
+        network: onnx.ModelProto,
+        plugins: tuple[Path, ...],
+        config: ServerConfig,
+    ) -> None:
+        self._loader = loader
+        self._spec = spec
+        self._network = network
+        self._plugins = plugins
+        self._config = config
+        self._cache = PlanCache(config.plan_cache)
+        self._last: Plan | None = None
+        self._forgotten = False
+
+    def plan(self, gpu: SharedGpu, most: int) -> Content:
+        """See _Model."""
+        build = BuildOptions(
+            batches=usual_batches(self._spec, most),
+            plugins=self._plugins,
+            timing_cache=self._config.plan_cache / "timings",
+        )
+        recipe = Recipe(precision=self._config.precision, build=build)
+        with self._loader.building(f"model {self._spec.name}") as progress:
+            self._last = plan_for(
+                self._spec, self._network, recipe, gpu.gpu, cache=self._cache, progress=progress
+            )
+        return self._last.content
+
+    def forget(self) -> bool:
+        """See _Model. Once is enough: if what was just built does not load, another build would not either."""
+        if self._last is None or self._forgotten:
+            return False
+        self._forgotten = True
+        self._cache.forget(self._last.metadata[OURS]["key"])
+        return True
+
+
+class _Ready(NamedTuple):
+    """An engine, and what prepares pictures for it."""
+
+    engine: TensorRtEngine
+    preparer: Preparer
+
+
+def _load(gpu: SharedGpu, model: _Model, most: int, config: ServerConfig) -> _Ready:
+    spec, content, plugins = model.spec, model.plan(gpu, most), model.plugins
+    check_memory(gpu, len(memoryview(content)), spec.path, "its plan takes")
+    taken = {tensor.name: tensor for tensor in read_plan(content, gpu, plugins, where=str(spec.path)).inputs}
+    own = spec.signature.image
+    assert own is not None  # recognition refuses other models
+    image = taken.get(ROWS) or taken.get(own.name)
+    if image is None:
+        raise ModelError(f"{spec.path}: its plan has no input {own.name}; it has {', '.join(taken)}")
+    source, preparer = _input(gpu, image, spec, most, config)
+    engine = TensorRtEngine(
+        content,
+        gpu,
+        source,
+        image.name,
+        spec.signature.outputs,
+        extra_inputs=spec.extra_inputs,
+        plugins=plugins,
+        graphs=config.cuda_graphs,
+        where=str(spec.path),
+    )
+    return _Ready(engine, preparer)
+
+
+def _input(
+    gpu: SharedGpu, image: Tensor, spec: ModelSpec, most: int, config: ServerConfig
+) -> tuple[Input, Preparer]:
+    """How pictures come into a plan's input `image`: bytes as they are placed, or through our kernel."""
+    most = (image.shape[0] if len(image.shape) == 4 else 1) or most
+    preprocessing, pixels = spec.preprocessing, config.max_frame_pixels
+    on_gpu = config.gpu_decode or config.prepare_on == "gpu"
+    if image.name == ROWS and not on_gpu:
+        return ByteInput(spec.input_height, spec.input_width, most), OpenCvPreparer(preprocessing, pixels)
+    source = KernelInput(
+        image,
+        channels_last=image.name == ROWS or spec.signature.channels_last,
+        preprocessing=_as_bytes(preprocessing) if image.name == ROWS else preprocessing,
+        max_batch=most,
+        whole_pictures=on_gpu,
+        decoder=(lambda thread: JpegDecoder(thread, gpu.gpu.index)) if config.gpu_decode else None,
+    )
+    return source, JpegPreparer(pixels, preprocessing) if config.gpu_decode else CudaPreparer(pixels)
+
+
+def _as_bytes(preprocessing: Preprocessing) -> Preprocessing:
+    """What is left to do for a plan that takes bytes, BGR: colours and values are its own business."""
+    pad = PICTURE_MEAN if preprocessing.pad == PICTURE_MEAN else pad_value(preprocessing)
+    return replace(preprocessing, colour="bgr", mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0), pad=pad)
+
+
+def _check_lanes(gpu: SharedGpu, engine: TensorRtEngine, config: ServerConfig, path: Path) -> None:
+    """Raises NotNow when the lanes will not all find memory for it."""
+    lanes = config.gpu_lanes
+    check_memory(gpu, lanes * engine.lane_bytes, path, f"{lanes} lanes take")
+
+
+def _rehearse(gpu: SharedGpu, engine: TensorRtEngine, spec: ModelSpec) -> None:
+    """Runs blank batches as a lane would, the smallest and the largest. Raises ModelError."""
+    with gpu.lane_scope():
+        count = 1
+        try:
+            engine.attach()
+            try:
+                rows = engine.new_rows()
+                for count in sorted({1, engine.max_batch}):
+                    outputs = engine.infer(rows, count)
+                rehearse(spec, outputs, count)
+            finally:
+                engine.detach()
+        except ModelError:
+            raise
+        except Exception as error:  # TensorRT's and the driver's have no base in common
+            raise ModelError(f"{spec.path}: fails on a blank batch of {count}: {error}") from error
