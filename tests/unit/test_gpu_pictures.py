@@ -177,6 +177,8 @@ def test_a_row_that_nobody_filled_shows_nothing_of_the_batch_before(whole: bool)
 def test_the_memory_of_whole_pictures_is_bounded() -> None:
     lane = Lane(whole_pictures=True, largest_whole_bytes=PLACED_BYTES * 2)
     assert lane.rows.slots.shape == (BATCH, PLACED_BYTES * 2)
+    held = [memory.size_bytes for memory in lane.thread.live if memory.kind == "device"]
+    assert lane.input.lane_bytes == sum(held) - lane.target.size_bytes
     small = Lane(whole_pictures=True, largest_whole_bytes=10)
     assert small.rows.slots.shape == (BATCH, PLACED_BYTES)  # what OpenCV places must fit in any case
 

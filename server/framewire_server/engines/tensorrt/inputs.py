@@ -29,6 +29,11 @@ class Input(Protocol):
         """Of the input tensor that it fills, as NumPy calls it."""
         ...
 
+    @property
+    def lane_bytes(self) -> int:
+        """Memory of the GPU that every lane takes for it, beside the input tensor."""
+        ...
+
     def shape(self, batch: int) -> tuple[int, ...]:
         """Shape of the input tensor for `batch` rows."""
         ...
@@ -65,6 +70,7 @@ class ByteInput:
     """
 
     dtype = "uint8"
+    lane_bytes = 0
 
     def __init__(self, height: int, width: int, max_batch: int) -> None:
         self.max_batch = max_batch

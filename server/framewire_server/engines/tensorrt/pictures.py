@@ -90,6 +90,7 @@ class KernelInput:
         self._decoder = decoder
         placed_bytes = 3 * self._wanted.height * self._wanted.width
         self._slot_bytes = max(placed_bytes, largest_whole_bytes) if self._whole else placed_bytes
+        self.lane_bytes = max_batch * (self._slot_bytes + SOURCE.itemsize)
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """See Input."""
