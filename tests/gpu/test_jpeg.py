@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,6 @@ from framewire_server.core.outcomes import ErrorReason
 from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, nvimgcodec
 from framewire_server.engines.tensorrt.pictures import KernelInput, OnGpu
-from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
 from framewire_server.errors import OperatorError
 from framewire_server.tensors import Tensor
 from framewire_server.vision.decode import EncodedFrame, Encoding, Picture, decode
@@ -35,16 +33,14 @@ MOST_MEAN = 0.75
 """Of 255: how far pixels may be from OpenCV's on average; more would be another conversion of colours."""
 
 
-@pytest.fixture
-def thread() -> Iterator[GpuThread]:
-    """A thread of GPU 0."""
+@pytest.fixture(autouse=True)
+def _codec(simulated: str | None) -> None:
+    if simulated:
+        pytest.skip("the simulator decodes no JPEG: tests/unit/test_gpu_jpeg.py runs the codec's CPU decoder")
     try:
         nvimgcodec()
-        entered = PyCudaGpu(0).enter()
     except OperatorError as error:
-        pytest.skip(str(error))
-    yield entered
-    entered.leave()
+        pytest.skip(f"no JPEG decoding: {error}")
 
 
 def clip_frame(number: int) -> Picture:

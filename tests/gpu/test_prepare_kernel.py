@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
@@ -15,8 +14,6 @@ from numpy.typing import NDArray
 from framewire_server.engines.tensorrt import prepare, twin
 from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
-from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
-from framewire_server.errors import OperatorError
 from framewire_server.tensors import Tensor
 from framewire_server.vision.decode import Picture
 from framewire_server.vision.geometry import Resize, placement
@@ -25,17 +22,6 @@ from framewire_server.vision.preprocessing import Preprocessing
 pytestmark = pytest.mark.gpu
 MEAN, SCALE = (123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375)
 SIZES = [(1, 1), (7, 300), (300, 7), (64, 48), (96, 128), (720, 1280), (333, 500), (1001, 77)]
-
-
-@pytest.fixture
-def thread() -> Iterator[GpuThread]:
-    """A thread of GPU 0."""
-    try:
-        entered = PyCudaGpu(0).enter()
-    except OperatorError as error:
-        pytest.skip(str(error))
-    yield entered
-    entered.leave()
 
 
 def noise(height: int, width: int, seed: int = 0) -> Picture:

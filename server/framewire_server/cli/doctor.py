@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,8 @@ import typer
 from framewire_server.cli.extras import require
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from framewire_server.engines.tensorrt.diagnosis import Diagnosis
 
 _MARKS = {"ok": "ok", "mind": "mind", "none": "-", "bad": "NO"}
@@ -43,7 +44,7 @@ def _plan_cache() -> Path:
         config = ServerConfig()
     except (ValidationError, SettingsError) as error:
         sys.exit(f"framewire: a setting in the environment (FRAMEWIRE_...) is wrong: {error}")
-    return getattr(config, "plan_cache", Path.home() / ".cache/framewire/plans")
+    return config.plan_cache
 
 
 def _table(diagnosis: Diagnosis) -> str:

@@ -1,0 +1,1 @@
+"""What a GPU gives the server, part by part, and where its limits are."""
