@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
+from tests.sim.fixtures import sim as sim
+
 settings.register_profile("unit", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("unit")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from framewire_server.engines.tensorrt import graphs
 from framewire_server.engines.tensorrt.cuda import DeviceMemory, GpuThread
-from framewire_server.engines.tensorrt.layout import Feed, Profile
+from framewire_server.engines.tensorrt.layout import Feed, Layout, Profile
 from framewire_server.engines.tensorrt.libraries import tensorrt
 from framewire_server.engines.tensorrt.logger import error_recorder, hearing
 from framewire_server.errors import OperatorError
@@ -47,24 +48,37 @@ class Capturing:
             log.warning("%s: runs without CUDA graphs: %s", self._where, why)
 
 
+@dataclass
+class Loaded:
+    """An engine, and all that its executions share."""
+
+    engine: Any
+    """The keeper's thread frees it, and takes it away here. It is taken from here only where it is used: an exception
+    keeps the variables of what it came through for as long as somebody keeps it."""
+    feed: Feed
+    layout: Layout
+    capturing: Capturing
+    given: tuple[str, ...]
+    """The outputs that are handed out; the others stay on the GPU."""
+
+
 class Context:
     """A context, and its shape. Only the lane's thread uses it."""
 
     def __init__(
         self,
-        engine: Any,
+        loaded: Loaded,
         profile: Profile,
         thread: GpuThread,
-        feed: Feed,
         bound: Sequence[Bindable],
         strategy: Any,
     ) -> None:
         """Raises ExecutionFailed."""
         self._thread = thread
-        self._feed = feed
+        self._feed = loaded.feed
         self._batch: int | None = None
         with hearing() as heard:
-            self._context: Any = engine.create_execution_context(strategy)
+            self._context: Any = loaded.engine.create_execution_context(strategy)
             if self._context is None:
                 raise ExecutionFailed(
                     f"TensorRT makes no execution context: {heard.text()}. If the GPU's memory is full, serve fewer "
@@ -111,19 +125,17 @@ class GraphContext(Context):
 
     def __init__(
         self,
-        engine: Any,
+        loaded: Loaded,
         profile: Profile,
         batch: int,
         thread: GpuThread,
-        feed: Feed,
         bound: Sequence[Bindable],
-        capturing: Capturing,
     ) -> None:
         """Works in no memory yet. Raises ExecutionFailed."""
         strategy = tensorrt().ExecutionContextAllocationStrategy.USER_MANAGED
-        super().__init__(engine, profile, thread, feed, bound, strategy)
+        super().__init__(loaded, profile, thread, bound, strategy)
         self.set_batch(batch)
-        self._capturing = capturing
+        self._capturing = loaded.capturing
         self._warm = False
         self._graph: graphs.Graph | None = None
         self.scratch_bytes: int = self._context.update_device_memory_size_for_shapes()

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framewire_server.engines.tensorrt.contexts import Capturing
-from framewire_server.engines.tensorrt.execution import Execution, Loaded
+from framewire_server.engines.tensorrt.contexts import Capturing, Loaded
+from framewire_server.engines.tensorrt.execution import Execution
 from framewire_server.engines.tensorrt.inputs import Input
 from framewire_server.engines.tensorrt.keeper import Kept, SharedGpu
 from framewire_server.engines.tensorrt.layout import Feed, Layout, lay_out

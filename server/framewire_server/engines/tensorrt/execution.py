@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from framewire_server.engines.tensorrt.contexts import Bindable, Capturing, Context, GraphContext
+from framewire_server.engines.tensorrt.contexts import Bindable, Context, GraphContext, Loaded
 from framewire_server.engines.tensorrt.cuda import DeviceMemory, GpuThread, Pinned
-from framewire_server.engines.tensorrt.layout import Feed, Layout, Profile
+from framewire_server.engines.tensorrt.layout import Profile
 from framewire_server.engines.tensorrt.libraries import tensorrt
 from framewire_server.engines.tensorrt.outputs import Output, make_output
 from framewire_server.engines.tensorrt.plan_tensors import PlanTensor
 from framewire_server.tensors import Answer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Loaded:
-    """An engine, and all that its executions share."""
-
-    engine: Any
-    """The keeper's thread frees it, and takes it away here: an exception may hold this for longer than that."""
-    feed: Feed
-    layout: Layout
-    capturing: Capturing
-    given: tuple[str, ...]
-    """The outputs that are handed out; the others stay on the GPU."""
 
 
 class Execution:
@@ -120,14 +106,10 @@ class Execution:
         # With the default every context would have the memory that the largest profile needs.
         several = len(self._loaded.layout.profiles) > 1
         strategy = strategies.ON_PROFILE_CHANGE if several else strategies.STATIC
-        loaded = self._loaded
-        return Context(loaded.engine, profile, self._thread, loaded.feed, self._bound, strategy)
+        return Context(self._loaded, profile, self._thread, self._bound, strategy)
 
     def _graph_context(self, profile: Profile, batch: int) -> Context:
-        loaded = self._loaded
-        context = GraphContext(
-            loaded.engine, profile, batch, self._thread, loaded.feed, self._bound, loaded.capturing
-        )
+        context = GraphContext(self._loaded, profile, batch, self._thread, self._bound)
         if self._scratch is None or self._scratch.size_bytes < context.scratch_bytes:
             memory = self._thread.allocate(max(context.scratch_bytes, 1))
             for other in self._contexts.values():
