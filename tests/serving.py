@@ -10,13 +10,12 @@ from typing import Any
 
 from framewire_server.app import DeviceMaker, Loader, Ready, serve
 from framewire_server.config import ServerConfig
-from framewire_server.pipeline.loading import load
 
 
 @contextlib.asynccontextmanager
 async def served(
     *models: Path,
-    loader: Loader = load,
+    loader: Loader | None = None,
     device_maker: DeviceMaker | None = None,
     stop: asyncio.Event | None = None,
     **settings: Any,

@@ -26,6 +26,7 @@ from framewire_server.engines.tensorrt.keeper import SharedGpu
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
 from framewire_server.engines.tensorrt.plans import read_plan
 from framewire_server.engines.tensorrt.prefix import Content
+from framewire_server.engines.tensorrt.prepare import as_rows
 from framewire_server.engines.tensorrt.progress import LoggedProgress
 from framewire_server.errors import ModelError, OperatorError
 from framewire_server.models.network.formats import Format, sniff
@@ -38,8 +39,6 @@ from framewire_server.pipeline.detector import Detector
 from framewire_server.pipeline.gpus import Gpus, check_memory
 from framewire_server.pipeline.loading import describe, in_batches, largest, rehearse
 from framewire_server.tensors import Tensor
-from framewire_server.vision.placing import pad_value
-from framewire_server.vision.preprocessing import PICTURE_MEAN, Preprocessing
 
 
 class GpuLoader:
@@ -234,18 +233,12 @@ def _input(
     source = KernelInput(
         image,
         channels_last=image.name == ROWS or spec.signature.channels_last,
-        preprocessing=_as_bytes(preprocessing) if image.name == ROWS else preprocessing,
+        preprocessing=as_rows(preprocessing) if image.name == ROWS else preprocessing,
         max_batch=most,
-        whole_pictures=on_gpu,
+        whole_pictures=config.prepare_on == "gpu",
         decoder=(lambda thread: JpegDecoder(thread, gpu.gpu.index)) if config.gpu_decode else None,
     )
     return source, JpegPreparer(pixels, preprocessing) if config.gpu_decode else CudaPreparer(pixels)
-
-
-def _as_bytes(preprocessing: Preprocessing) -> Preprocessing:
-    """What is left to do for a plan that takes bytes, BGR: colours and values are its own business."""
-    pad = PICTURE_MEAN if preprocessing.pad == PICTURE_MEAN else pad_value(preprocessing)
-    return replace(preprocessing, colour="bgr", mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0), pad=pad)
 
 
 def _check_lanes(gpu: SharedGpu, engine: TensorRtEngine, config: ServerConfig, path: Path) -> None:
