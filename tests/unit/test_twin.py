@@ -88,7 +88,7 @@ def test_the_table_is_as_wide_as_the_kernels() -> None:
 @example((300, 200), (100, 150), Resize.LETTERBOX_CENTRE, "rgb", (1, 2, 3), "linear")
 @example((100, 300), (150, 150), Resize.STRETCH, "bgr", 0, "linear")  # half in one direction alone
 @example((1, 1), (8, 8), Resize.STRETCH, "bgr", 0, "linear")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200)
 def test_places_as_opencv(
     picture: tuple[int, int],
     whole: tuple[int, int],
@@ -122,7 +122,6 @@ def test_places_photographs_as_opencv(shared: Path, name: str, size: tuple[int, 
     scale=st.sampled_from([(1.0,) * 3, SCALE, (1 / 255,) * 3, (1e-9,) * 3]),
     channels_last=st.booleans(),
 )
-@settings(deadline=None)
 def test_converts_as_outside_the_graph(
     dtype: str, colour: str, mean: tuple[float, ...], scale: tuple[float, ...], channels_last: bool
 ) -> None:
