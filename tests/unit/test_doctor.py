@@ -16,6 +16,7 @@ import pytest
 from framewire_server.engines.tensorrt import probes
 from framewire_server.engines.tensorrt.diagnosis import Diagnosis, diagnose
 from framewire_server.engines.tensorrt.fitting import misfits
+from tests.sim import install
 
 GPU = {
     "index": 0,
@@ -247,3 +248,52 @@ def test_versions_that_go_together() -> None:
 def test_wheels_of_tensorrt_are_not_for_jetson() -> None:
     wrong = misfits(ALL_THERE, machine="5.15.148-tegra")
     assert [(misfit.subject, misfit.blocks) for misfit in wrong] == [("tensorrt", True)]
+
+
+def examined(tmp_path: Path, **machine: Any) -> Diagnosis:
+    """What the real probes find on a simulated machine; only the driver's library is made up."""
+    with install("10.16", **machine):
+        return diagnose(tmp_path, lambda name: ALL_THERE[name] if name == "driver" else probes.here(name))
+
+
+def test_a_machine_with_all_of_it(tmp_path: Path) -> None:
+    diagnosis = examined(tmp_path)
+    assert diagnosis.ready, diagnosis.lines
+    assert diagnosis.found["tensorrt"]["version"].startswith("10.16")
+    assert diagnosis.found["tensorrt"]["plugins"] > 0
+    assert line(diagnosis, "pycuda")[0] == line(diagnosis, "kernel")[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("machine", "subject", "found"),
+    [
+        ({"tensorrt": "missing"}, "TensorRT", "not installed"),
+        ({"tensorrt": "no-library"}, "TensorRT", "libnvinfer.so.10: cannot open shared object file"),
+        ({"pycuda": "missing"}, "pycuda", "not installed"),
+        ({"pycuda": "no-library"}, "pycuda", "libcuda.so.1: cannot open shared object file"),
+        ({"cu_init": 100}, "pycuda", "no CUDA-capable device is detected"),
+    ],
+    ids=["no TensorRT", "TensorRT without libraries", "no pycuda", "no driver for pycuda", "no GPU"],
+)
+def test_a_machine_that_lacks_something(
+    tmp_path: Path, machine: dict[str, Any], subject: str, found: str
+) -> None:
+    diagnosis = examined(tmp_path, **machine)
+    assert not diagnosis.ready
+    verdict, text, _ = line(diagnosis, subject)
+    assert verdict == "bad"
+    assert found in text
+
+
+def test_a_runtime_that_does_not_start(tmp_path: Path) -> None:
+    with install("11.4") as simulation:
+        simulation.faults.plant("runtime")
+        answer = probes.here("tensorrt")
+    assert answer["version"].startswith("11.4")
+    assert "runtime cannot start" in answer["error"]
+
+
+def test_a_machine_without_cuda_bindings(tmp_path: Path) -> None:
+    diagnosis = examined(tmp_path, cuda_bindings="missing")
+    assert diagnosis.ready
+    assert line(diagnosis, "CUDA graphs")[1] == "cuda-bindings is not installed"

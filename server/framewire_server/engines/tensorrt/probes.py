@@ -118,6 +118,7 @@ def pycuda() -> Answer:
         cuda = libraries.pycuda_driver()
     except libraries.LibraryUnavailable as error:
         return {**found, "missing": _is_missing(error), "error": error.why, "advice": error.what_to_do}
+    found["version"] = getattr(sys.modules.get("pycuda"), "VERSION_TEXT", found["version"])
     found["built_for"] = list(cuda.get_version()[:2])
     cuda.init()
     for index in range(cuda.Device.count()):
