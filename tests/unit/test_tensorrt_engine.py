@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import gc
 import logging
 import random
@@ -220,6 +221,38 @@ def test_halves_are_given_as_floats_and_all_else_as_it_is(
             for name, (kind, seen) in one.do(answered).items():
                 assert kind == kinds[name]
                 assert seen == [bool(value) if name == "flag" else value for value in values]
+
+
+def test_bfloat16_is_given_as_float32(sim: Simulation, gpu: SharedGpu) -> None:
+    with made(gpu, plan(sim, network("brain"), (1, 4))) as engine, lane(gpu, engine) as one:
+        rows = filled(engine, 3, 128, 255)
+        seen = one.do(
+            lambda: [engine.infer(rows, 3)["brain"].dtype.name, *engine.infer(rows, 3)["brain"][:, 1]]
+        )
+        assert seen == ["float32", 3.0, 128.0, 255.0]  # whole numbers up to 256 are exact
+
+
+def test_tensors_that_tensorrt_has_on_the_host_are_given_there(
+    sim: Simulation, gpu: SharedGpu, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    sim.host_tensors = {"add", "whole"}
+    content = plan(sim, network("whole", extra=True), (1, 4))
+    with (
+        made(gpu, content, extra_inputs={"add": np.array([2])}, graphs=True) as engine,
+        lane(gpu, engine) as one,
+    ):
+        assert "runs without CUDA graphs" in caplog.text
+        for values in [(1, 2), (3,), (4, 5, 6)]:
+            rows = filled(engine, *values)
+            seen = one.do(partial(wholes, engine, rows, len(values)))
+            assert seen == [value + 2 for value in values]
+
+
+def wholes(engine: TensorRtEngine, rows: object, count: int) -> list[int]:
+    """The means as whole numbers. Call it on the lane."""
+    found: list[int] = engine.infer(rows, count)["whole"][:, 0].tolist()
+    return found
 
 
 def test_only_the_outputs_that_are_wanted_are_given(sim: Simulation, gpu: SharedGpu) -> None:
@@ -458,6 +491,15 @@ def test_a_plugin_library_that_is_missing_or_none_is_named(
     assert "Build it here" in said
 
 
+def test_a_library_of_the_old_kind_is_loaded_for_the_whole_process(
+    sim: Simulation, gpu: SharedGpu, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = Path(_ctypes.__file__)  # a library that the registry does not know how to load
+    with made(gpu, plan(sim, network()), plugins=(library,)):
+        pass
+    assert f"plugin library {library.resolve()} adds no plugin" in caplog.text
+
+
 def test_pictures_that_a_plan_does_not_take_are_refused(sim: Simulation, gpu: SharedGpu) -> None:
     content = plan(sim, network(extra=True), (3, 4))
     add = {"add": np.zeros(1)}
@@ -492,6 +534,7 @@ def test_a_batch_size_is_replayed_from_its_second_batch_on(sim: Simulation, gpu:
                 values = [10 * turn + row for row in range(count)]
                 assert one.means(engine, *values) == values
         assert sim.alive().count("IExecutionContext") == 3  # a graph freezes its context
+        assert sim.graphs.launches == 9
         sim.faults.plant("enqueue", times=100)
         for count in (4, 1, 3):  # TensorRT is not asked for what is replayed
             assert one.means(engine, *range(count)) == list(range(count))

@@ -76,7 +76,10 @@ class Context:
         """Raises ExecutionFailed."""
         self._thread = thread
         self._feed = loaded.feed
+        self._given = loaded.given
         self._batch: int | None = None
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        """Of the outputs that are handed out, for the batch that was set, -1 where only running tells."""
         with hearing() as heard:
             self._context: Any = loaded.engine.create_execution_context(strategy)
             if self._context is None:
@@ -102,11 +105,8 @@ class Context:
             self._feed.set_shapes(self._context, batch)
         except ValueError as error:
             raise ExecutionFailed(str(error)) from error
+        self.shapes = {name: tuple(self._context.get_tensor_shape(name)) for name in self._given}
         self._batch = batch
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Of a tensor for the batch that was set, -1 where only running tells."""
-        return tuple(self._context.get_tensor_shape(name))
 
     def enqueue(self) -> None:
         """Enqueues the network on the lane's stream. Raises ExecutionFailed."""

@@ -161,7 +161,7 @@ def _feed(
 
 def _can_capture(layout: Layout, where: str) -> bool:
     if not layout.capturable:
-        log.info("%s: runs without CUDA graphs: what it gives depends on the data", where)
+        log.info("%s: runs without CUDA graphs: shapes in it depend on data, or are on the host", where)
         return False
     try:
         cuda_bindings()

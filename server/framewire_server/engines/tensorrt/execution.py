@@ -62,8 +62,8 @@ class Execution:
             failures = self._input.load(rows, count, self._image.address)
             context = self._context(count)
             self._enqueue(context)
-            for name in self._loaded.given:
-                self._outputs[name].fetch(context.shape(name))
+            for name, shape in context.shapes.items():
+                self._outputs[name].fetch(shape)
             self._done.record()
         except BaseException:
             with suppress(Exception):  # the first fault is the one to tell

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,15 +181,18 @@ def _try(
     where: str,
 ) -> tuple[dict[str, tuple[int, ...]], int]:
     """Returns the outputs' shapes for a batch, -1 where only running tells, and the bytes of scratch memory."""
-    hosts = {extra: feed.values(extra, batch) for extra in feed.extras if extra.on_host}
-    with hearing() as heard:
+    with hearing() as heard, ExitStack() as hosts:
         context = engine.create_execution_context(tensorrt().ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
             raise ModelError(f"{where}: TensorRT makes no execution context for it: {heard.text()}")
         if profile and not context.set_optimization_profile_async(profile, thread.stream):
             raise ModelError(f"{where}: its profile {profile} cannot be used: {heard.text()}")
-        for extra, values in hosts.items():
-            if not context.set_tensor_address(extra.name, values.ctypes.data):
+        for extra in [extra for extra in feed.extras if extra.on_host]:
+            values = feed.values(extra, batch)
+            host = thread.pin(values.shape, values.dtype)
+            hosts.callback(host.free)
+            host.array[...] = values
+            if not context.set_tensor_address(extra.name, host.address):
                 raise ModelError(f"{where}: its input {extra.name} cannot be set: {heard.text()}")
         try:
             feed.set_shapes(context, batch)
