@@ -21,7 +21,7 @@ from framewire_server.engines.tensorrt.builder import BuildOptions
 from framewire_server.engines.tensorrt.cache import OURS, PlanCache
 from framewire_server.engines.tensorrt.engine import TensorRtEngine
 from framewire_server.engines.tensorrt.inputs import ByteInput, Input
-from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer
+from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, nvimgcodec
 from framewire_server.engines.tensorrt.keeper import SharedGpu
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
 from framewire_server.engines.tensorrt.plans import read_plan
@@ -227,15 +227,17 @@ def _input(
     """How pictures come into a plan's input `image`: bytes as they are placed, or through our kernel."""
     most = (image.shape[0] if len(image.shape) == 4 else 1) or most
     preprocessing, pixels = spec.preprocessing, config.max_frame_pixels
-    on_gpu = config.gpu_decode or config.prepare_on == "gpu"
-    if image.name == ROWS and not on_gpu:
+    whole = config.prepare_on == "gpu"
+    if image.name == ROWS and not whole and not config.gpu_decode:
         return ByteInput(spec.input_height, spec.input_width, most), OpenCvPreparer(preprocessing, pixels)
+    if config.gpu_decode:
+        nvimgcodec()  # it is missed now, and not by a lane
     source = KernelInput(
         image,
         channels_last=image.name == ROWS or spec.signature.channels_last,
         preprocessing=as_rows(preprocessing) if image.name == ROWS else preprocessing,
         max_batch=most,
-        whole_pictures=config.prepare_on == "gpu",
+        whole_pictures=whole,
         decoder=(lambda thread: JpegDecoder(thread, gpu.gpu.index)) if config.gpu_decode else None,
     )
     return source, JpegPreparer(pixels, preprocessing) if config.gpu_decode else CudaPreparer(pixels)
