@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,3 +155,20 @@ def lane(network: onnx.ModelProto | None = None, *profiles: Profile, gpu: int = 
             yield made
         finally:
             made.close()
+
+
+def elsewhere(work: Callable[[], object], *, swallow: bool = False) -> None:
+    """Runs work on a thread of its own and waits for it. Raises what it raised, unless that is to be swallowed."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # all of it goes to the caller
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="elsewhere")
+    thread.start()
+    thread.join()
+    if raised and not swallow:
+        raise raised[0]

@@ -62,5 +62,6 @@ class Violations:
             ]
         if raised is not None and not any(str(violation) == str(raised) for violation in found):
             raise raised
+        raised = None  # its traceback holds what the block held
         missing = set(rules) - {violation.rule for violation in found}
         assert not missing, f"no violation of {sorted(missing)}; found {[str(one) for one in found]}"

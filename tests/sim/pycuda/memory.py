@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tests.sim import errors
+from tests.sim.errors import CudaFailure
 from tests.sim.memory import Allocation, Kind
 from tests.sim.pycuda.contexts import Ward, forbidden_by_capture, require
 from tests.sim.pycuda.exceptions import MemoryError, fail
@@ -31,8 +32,13 @@ class DeviceAllocation(Ward):
         if self._ward is None:
             raise fail("device_allocation::free", errors.INVALID_HANDLE)
         simulation = self._simulation
-        forbidden_by_capture("freeing memory")
-        if self._may_free("device_allocation"):
+        if not self._may_free("device_allocation"):
+            return
+        try:
+            simulation.capture_forbids("cuMemFree")
+        except CudaFailure:  # pycuda only prints that a clean-up failed
+            simulation.leak("device_allocation: freed while a capture forbids it")
+        else:
             simulation.memory.free(self._allocation)
 
     def as_buffer(self, size: int, offset: int = 0) -> memoryview:
