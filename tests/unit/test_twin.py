@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from framewire_server.engines.front import ROWS, outside
 from framewire_server.engines.tensorrt import twin
-from framewire_server.engines.tensorrt.prepare import SOURCE, arguments, as_rows, resizes, source
+from framewire_server.engines.tensorrt.prepare import SOURCE, Method, arguments, as_rows, resizes, source
 from framewire_server.tensors import Tensor
 from framewire_server.vision.decode import EncodedFrame, Encoding, Picture, decode
 from framewire_server.vision.geometry import Resize, placement
@@ -177,6 +177,22 @@ def test_rows_for_a_graph_that_does_the_rest(colour: str) -> None:
     picture, row = noise(50, 90), np.empty((60, 80, 3), np.uint8)
     place(picture, row, preprocessing)
     np.testing.assert_array_equal(by_twin(picture, image, as_rows(preprocessing), channels_last=True)[0], row)
+
+
+@pytest.mark.parametrize(
+    "size, method",
+    [
+        ((80, 60), Method.NEAREST),
+        ((160, 120), Method.HALVE),
+        ((160, 60), Method.LINEAR),
+        ((81, 60), Method.LINEAR),
+    ],
+)
+def test_how_sizes_are_resized(size: tuple[int, int], method: Method) -> None:
+    """What keeps its size is moved, and what is halved exactly is what OpenCV's mean of four pixels is."""
+    where = placement(Resize.STRETCH, *size, 80, 60)
+    table = np.array([source(where, 0, 0, Preprocessing(Resize.STRETCH, "rgb"))], SOURCE)
+    assert table[0]["method"] == method
 
 
 @pytest.mark.parametrize("interpolation", ["linear", "nearest", "cubic", "area", "lanczos"])

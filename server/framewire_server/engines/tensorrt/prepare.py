@@ -161,11 +161,12 @@ def source(
     where: Placement, pixels: int, pitch: int, preprocessing: Preprocessing, *, rgb: bool = False
 ) -> tuple[int | float, ...]:
     """One element of SOURCE: the picture whose first pixel is at address `pixels`, its lines `pitch` bytes
-    apart, comes to lie at `where`. The interpolation is the preprocessing's where the kernel has it, and does not
-    matter where OpenCV has resized already."""
+    apart, comes to lie at `where`. Where OpenCV has placed it already, that is where it is."""
     method = _METHODS.get(preprocessing.interpolation, Method.NEAREST)
-    halved = where.width == 2 * where.placed_width and where.height == 2 * where.placed_height
-    if halved and method is Method.LINEAR:
+    picture, placed = (where.width, where.height), (where.placed_width, where.placed_height)
+    if picture == placed:
+        method = Method.NEAREST  # moves pixels, at a quarter of the reads
+    elif picture == (2 * placed[0], 2 * placed[1]) and method is Method.LINEAR:
         method = Method.HALVE
     # In OpenCV's order: the inverse of the rounded inverse is not always the ratio.
     scale_x, scale_y = 1 / (where.placed_width / where.width), 1 / (where.placed_height / where.height)

@@ -61,8 +61,9 @@ class PictureRows:
             self.contents[row] = where
             return where
         placed = slot[: 3 * self._height * self._width].reshape(self._height, self._width, 3)
+        where = place(picture, placed, self._preprocessing)
         self.contents[row] = Placement(self._width, self._height, 0, 0, self._width, self._height)
-        return place(picture, placed, self._preprocessing)
+        return where
 
     def clear(self) -> None:
         """Leaves all rows blank, so that one which nobody fills the next time shows nothing old."""
