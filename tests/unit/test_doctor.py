@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from framewire_server.engines.tensorrt import probes
-from framewire_server.engines.tensorrt.diagnosis import Diagnosis, diagnose
+from framewire_server.engines.tensorrt.diagnosis import Diagnosis, Settings, diagnose
 from framewire_server.engines.tensorrt.fitting import misfits
 from tests.sim import install
 
@@ -69,7 +69,7 @@ def diagnosed(tmp_path: Path, **changes: dict[str, Any]) -> Diagnosis:
         name: change if "error" in (change := changes.get(name, {})) else {**answer, **change}
         for name, answer in ALL_THERE.items()
     }
-    return diagnose(tmp_path, found.__getitem__)
+    return diagnose(Settings(tmp_path, prepare_on="gpu", gpu_decode=True), found.__getitem__)
 
 
 def line(diagnosis: Diagnosis, subject: str) -> tuple[str, str, str]:
@@ -155,7 +155,7 @@ def test_all_there_is_ready_and_uses_all(tmp_path: Path) -> None:
     assert diagnosis.ready
     assert {found.verdict for found in diagnosis.lines} == {"ok"}
     assert diagnosis.uses[1].endswith(
-        "TensorRT on GPU 0, batches replayed as CUDA graphs, pictures prepared on the GPU, JPEG decoded by nvimgcodec"
+        "TensorRT on GPU 0, batches replayed as CUDA graphs, pictures resized on the GPU, JPEG decoded by nvimgcodec"
     )
 
 
@@ -180,7 +180,7 @@ def test_kernel_that_does_not_load_leaves_pictures_to_the_cpu(tmp_path: Path) ->
     diagnosis = diagnosed(tmp_path, pycuda={"kernel": "cuModuleLoadData failed: no kernel image"})
     assert diagnosis.ready
     assert line(diagnosis, "kernel")[:2] == ("mind", "cuModuleLoadData failed: no kernel image")
-    assert "pictures prepared on the CPU" in diagnosis.uses[1]
+    assert "pictures resized on the CPU" in diagnosis.uses[1]
 
 
 def test_one_good_gpu_of_two_is_enough(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_one_good_gpu_of_two_is_enough(tmp_path: Path) -> None:
 def test_plan_cache_that_cannot_be_written_is_minded(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    diagnosis = diagnose(file / "plans", ALL_THERE.__getitem__)
+    diagnosis = diagnose(Settings(file / "plans"), ALL_THERE.__getitem__)
     assert line(diagnosis, "plan cache")[0] == "mind"
     assert diagnosis.ready
 
@@ -253,7 +253,9 @@ def test_wheels_of_tensorrt_are_not_for_jetson() -> None:
 def examined(tmp_path: Path, **machine: Any) -> Diagnosis:
     """What the real probes find on a simulated machine; only the driver's library is made up."""
     with install("10.16", **machine):
-        return diagnose(tmp_path, lambda name: ALL_THERE[name] if name == "driver" else probes.here(name))
+        return diagnose(
+            Settings(tmp_path), lambda name: ALL_THERE[name] if name == "driver" else probes.here(name)
+        )
 
 
 def test_a_machine_with_all_of_it(tmp_path: Path) -> None:

@@ -11,9 +11,7 @@ import typer
 from framewire_server.cli.extras import require
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from framewire_server.engines.tensorrt.diagnosis import Diagnosis
+    from framewire_server.engines.tensorrt.diagnosis import Diagnosis, Settings
 
 _MARKS = {"ok": "ok", "mind": "mind", "none": "-", "bad": "NO"}
 
@@ -29,22 +27,23 @@ def doctor(
     require("server", "doctor")
     from framewire_server.engines.tensorrt.diagnosis import diagnose
 
-    diagnosis = diagnose(_plan_cache())
+    diagnosis = diagnose(_settings())
     typer.echo(_document(diagnosis) if as_json else _table(diagnosis))
     sys.exit(0 if diagnosis.ready else 1)
 
 
-def _plan_cache() -> Path:
+def _settings() -> Settings:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
     from framewire_server.config import ServerConfig
+    from framewire_server.engines.tensorrt.diagnosis import Settings
 
     try:
         config = ServerConfig()
     except (ValidationError, SettingsError) as error:
         sys.exit(f"framewire: a setting in the environment (FRAMEWIRE_...) is wrong: {error}")
-    return config.plan_cache
+    return Settings(config.plan_cache, config.cuda_graphs, config.prepare_on, config.gpu_decode)
 
 
 def _table(diagnosis: Diagnosis) -> str:

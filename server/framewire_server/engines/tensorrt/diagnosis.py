@@ -28,6 +28,16 @@ _NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """What the server is told of its settings."""
+
+    plan_cache: Path
+    cuda_graphs: bool = True
+    prepare_on: str = "host"
+    gpu_decode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One thing that was looked at."""
 
@@ -50,7 +60,7 @@ class Diagnosis:
     """The answers of the probes, by name."""
 
 
-def diagnose(plan_cache: Path, ask: Callable[[str], dict[str, Any]] = probes.ask) -> Diagnosis:
+def diagnose(settings: Settings, ask: Callable[[str], dict[str, Any]] = probes.ask) -> Diagnosis:
     """Looks at everything, each library in a process of its own, at most about a minute. Never raises."""
     with ThreadPoolExecutor(len(probes.PROBES)) as pool:
         found = dict(zip(probes.PROBES, pool.map(ask, probes.PROBES), strict=True))
@@ -63,11 +73,11 @@ def diagnose(plan_cache: Path, ask: Callable[[str], dict[str, Any]] = probes.ask
         _kernel(found["pycuda"]),
         _graphs(found["graphs"], wrong),
         _decode(found["decode"], wrong),
-        _plan_cache(plan_cache),
+        _plan_cache(settings.plan_cache),
         _onnxruntime(found["onnxruntime"]),
     ]
     ready = _is_ready(lines)
-    return Diagnosis(tuple(lines), tuple(_uses(lines, ready)), ready, found)
+    return Diagnosis(tuple(lines), tuple(_uses(lines, ready, settings)), ready, found)
 
 
 def _is_ready(lines: list[Line]) -> bool:
@@ -126,7 +136,7 @@ def _pycuda(found: dict[str, Any], wrong: list[Misfit]) -> Line:
 
 
 def _kernel(found: dict[str, Any]) -> Line:
-    """The kernel that prepares pictures; without it the CPU does."""
+    """The kernel that prepares pictures for plans which do not take bytes, and for `prepare_on: gpu`."""
     if "kernel" not in found:
         return Line("kernel", "none", "not tried, for want of a GPU or pycuda")
     if found["kernel"]:
@@ -182,25 +192,34 @@ def _judged(subject: str, text: str, key: str, wrong: list[Misfit], otherwise: L
     return Line(subject, "ok", text)
 
 
-def _uses(lines: list[Line], ready: bool) -> list[str]:
+def _uses(lines: list[Line], ready: bool, settings: Settings) -> list[str]:
     cpu = next(line for line in lines if line.subject == _NAMES["onnxruntime"])
     on_cpu = f"ONNX Runtime {cpu.found}" if cpu.verdict == "ok" else f"nothing: {cpu.found}"
-    if not ready:
+    if ready:
+        on_gpu = ", ".join(_parts(lines, settings))
+    else:
         reasons = "; ".join(f"{line.subject}: {line.found}" for line in lines if line.verdict == "bad")
-        return [
-            f"framewire serve FILE                 {on_cpu}",
-            f"framewire serve FILE --device cuda   does not start: {reasons}",
-        ]
-    by_subject = {line.subject: line.verdict == "ok" for line in lines}
-    parts = [
-        "TensorRT on " + ", ".join(line.subject for line in lines if _is_gpu(line) and line.verdict != "bad"),
-        "batches replayed as CUDA graphs" if by_subject[_NAMES["graphs"]] else "batches without CUDA graphs",
-        "pictures prepared on the GPU" if by_subject["kernel"] else "pictures prepared on the CPU",
-        "JPEG decoded by nvimgcodec" if by_subject[_NAMES["decode"]] else "JPEG decoded by OpenCV",
-    ]
+        on_gpu = f"does not start: {reasons}"
     return [
         f"framewire serve FILE                 {on_cpu}",
-        f"framewire serve FILE --device cuda   {', '.join(parts)}",
+        f"framewire serve FILE --device cuda   {on_gpu}",
+    ]
+
+
+def _parts(lines: list[Line], settings: Settings) -> list[str]:
+    there = {line.subject: line.verdict == "ok" for line in lines}
+    gpus = ", ".join(line.subject for line in lines if _is_gpu(line) and line.verdict != "bad")
+    graphs = settings.cuda_graphs and there[_NAMES["graphs"]]
+    resized = "the GPU" if settings.prepare_on == "gpu" and there["kernel"] else "the CPU"
+    if there[_NAMES["decode"]]:
+        decoded = "nvimgcodec" if settings.gpu_decode else "OpenCV (nvimgcodec with --gpu-decode)"
+    else:
+        decoded = "OpenCV"
+    return [
+        f"TensorRT on {gpus}",
+        f"batches {'replayed as' if graphs else 'without'} CUDA graphs",
+        f"pictures resized on {resized}",
+        f"JPEG decoded by {decoded}",
     ]
 
 

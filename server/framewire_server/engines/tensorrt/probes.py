@@ -6,21 +6,17 @@ both. Each probe returns plain values, and `error` with the reason where its par
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 Answer: TypeAlias = "dict[str, Any]"
 
 TIMEOUT_S = 60.0
-_KERNEL = Path(__file__).with_name("prepare.fatbin")
-_KERNEL_NAME = "prepare"
 # The child sees the modules that this process sees, and not those that lie in its working directory.
 _CHILD = (
     "import sys; name, *sys.path[:] = sys.argv[1:]; "
@@ -109,9 +105,10 @@ def tensorrt() -> Answer:
 
 
 def pycuda() -> Answer:
-    """`version`, `built_for` (the CUDA that it was built with), and per GPU whether memory, streams and the kernel
-    that prepares pictures work: `kernel` is "" or why it does not load."""
-    from framewire_server.engines.tensorrt import libraries
+    """`version`, `built_for` (the CUDA that it was built with), and, where there is a GPU, `kernel`: "" or why the
+    kernel that prepares pictures does not load. Every GPU is entered as a lane does it."""
+    from framewire_server.engines.tensorrt import libraries, prepare
+    from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
 
     found: Answer = {"version": _distribution("pycuda")}
     try:
@@ -122,34 +119,17 @@ def pycuda() -> Answer:
     found["built_for"] = list(cuda.get_version()[:2])
     cuda.init()
     for index in range(cuda.Device.count()):
-        with _pushed(cuda, index):
-            cuda.Stream(1).synchronize()
-            cuda.mem_alloc(256).free()
-            found["kernel"] = _load_kernel(cuda)
-            if found["kernel"]:
-                break
+        thread = PyCudaGpu(index).enter()
+        try:
+            thread.allocate(1)
+            thread.synchronise()
+            prepare.load(thread)
+        except cuda.Error as error:
+            found.setdefault("kernel", f"on GPU {index}: {error}")
+        finally:
+            thread.leave()
+        found.setdefault("kernel", "")
     return found
-
-
-@contextlib.contextmanager
-def _pushed(cuda: Any, index: int) -> Iterator[None]:
-    """The primary context on this thread; a thread that ends with one pushed would end the process."""
-    context = cuda.Device(index).retain_primary_context()
-    context.push()
-    try:
-        yield
-    finally:
-        cuda.Context.pop()
-
-
-def _load_kernel(cuda: Any) -> str:
-    try:
-        cuda.module_from_buffer(_KERNEL.read_bytes()).get_function(_KERNEL_NAME)
-    except OSError as error:
-        return f"{_KERNEL.name} is not in this installation: {error.strerror}"
-    except cuda.Error as error:
-        return str(error)
-    return ""
 
 
 def graphs() -> Answer:
