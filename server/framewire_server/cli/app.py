@@ -9,6 +9,7 @@ import typer
 from framewire import __version__
 from framewire.commands.bench.command import bench
 from framewire.commands.detect import detect
+from framewire_server.cli.build import build
 from framewire_server.cli.check import check
 from framewire_server.cli.convert import convert
 from framewire_server.cli.demo import demo
@@ -30,6 +31,7 @@ app = typer.Typer(
 models = typer.Typer(no_args_is_help=True, help="Look at model files.")
 models.command("inspect")(inspect)
 models.command("convert")(convert)
+models.command("build")(build)
 models.command("schema")(schema)
 models.command("check")(check)
 app.command("serve")(serve)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from framewire_server.cli.extras import require
+from framewire_server.cli.whole_files import write_whole
 
 if TYPE_CHECKING:
     import onnx
@@ -73,7 +73,6 @@ def _convert(file: Path, target: Path) -> list[str]:
 
 
 def _write(model: onnx.ModelProto, file: Path, target: Path) -> None:
-    """Writes all or nothing: whoever opens the target sees a whole file, the old one or the new one."""
     from google.protobuf.message import EncodeError
 
     from framewire_server.errors import ModelError
@@ -82,15 +81,7 @@ def _write(model: onnx.ModelProto, file: Path, target: Path) -> None:
         content = model.SerializeToString()
     except (EncodeError, ValueError) as error:
         raise ModelError(f"{file}: is too large for one file of 2 GiB, which ONNX allows") from error
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(target, content)
 
 
 def _notes(model: onnx.ModelProto, file: Path, target: Path) -> list[str]:

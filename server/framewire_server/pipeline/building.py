@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -67,6 +68,15 @@ def usual_batches(spec: ModelSpec, most: int) -> tuple[int, ...]:
     return (*(batch for batch in _USUAL_BATCHES if batch < most), most)
 
 
+def of_spec(recipe: Recipe, spec: ModelSpec, most: int) -> Recipe:
+    """The recipe with what it leaves to the model: the usual batch sizes up to `most`, and the plugin libraries that
+    its model file names, which lie beside it unless their paths are absolute."""
+    stated = tuple(spec.path.parent / name for name in spec.signature.stated.plugins or ())
+    build = recipe.build
+    batches = build.batches or usual_batches(spec, most)
+    return replace(recipe, build=replace(build, batches=batches, plugins=(*build.plugins, *stated)))
+
+
 def plan_for(
     spec: ModelSpec,
     network: onnx.ModelProto,
@@ -109,6 +119,10 @@ class _Build:
         thread = self.gpu.enter()
         try:
             return build_plan(network, recipe.build, progress=self.progress)
+        except BaseException as error:
+            # What failed holds TensorRT's objects, which are freed in the context or not at all.
+            traceback.clear_frames(error.__traceback__)
+            raise
         finally:
             thread.leave()
 
@@ -175,7 +189,7 @@ def _noted_recipe(recipe: Recipe) -> dict[str, Any]:
         "precision": recipe.precision,
         "calibration": _digests(recipe.calibration) if recipe.precision in ("fp16", "bf16") else [],
         "top_k": recipe.top_k,
-        "batches": list(build.batches),
+        "batches": list(build.batches or (1,)),
         "workspace_bytes": build.workspace_bytes,
         "optimisation_level": build.optimisation_level,
         "tf32": build.tf32,

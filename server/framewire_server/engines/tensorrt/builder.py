@@ -20,6 +20,7 @@ from google.protobuf.message import EncodeError
 
 from framewire_server.engines.tensorrt import libraries
 from framewire_server.engines.tensorrt.logger import Heard, hearing, logger
+from framewire_server.engines.tensorrt.plugins import Plugins
 from framewire_server.engines.tensorrt.progress import Progress, monitor
 from framewire_server.errors import ModelError, OperatorError
 
@@ -36,9 +37,9 @@ class BuildCancelled(OperatorError):
 class BuildOptions:
     """How TensorRT is to build a network."""
 
-    batches: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = ()
     """Batch sizes to be fast at, ascending; the last one is the largest that the plan takes. Each is an optimisation
-    profile of its own: from one more than the size before to the size itself."""
+    profile of its own: from one more than the size before to the size itself. None are one of 1."""
     workspace_bytes: int | None = None
     """Most memory that one layer may use while it runs; None leaves it to TensorRT, which takes what there is."""
     timing_cache: Path | None = None
@@ -52,7 +53,7 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         rising = all(low < high for low, high in zip((0, *self.batches), self.batches, strict=False))
-        if not self.batches or not rising:
+        if not rising:
             raise ValueError(f"batches must rise from 1 or more, not {self.batches}")
 
 
@@ -70,7 +71,7 @@ def build_plan(network: onnx.ModelProto, options: BuildOptions, *, progress: Pro
         _parse(trt.OnnxParser(definition, logger()), network)
         config = builder.create_builder_config()
         _configure(trt, config, options)
-        _add_profiles(builder, config, definition, options.batches)
+        _add_profiles(builder, config, definition, options.batches or (1,))
         if progress is not None:
             config.progress_monitor = monitor(trt, progress)
         plan = builder.build_serialized_network(definition, config)
@@ -83,16 +84,13 @@ def build_plan(network: onnx.ModelProto, options: BuildOptions, *, progress: Pro
 
 
 def _builder(trt: Any, options: BuildOptions, heard: Heard) -> Any:
-    trt.init_libnvinfer_plugins(logger(), "")
     try:
         builder = trt.Builder(logger())
     except TypeError as error:  # what the bindings raise when the library returns nothing
         raise ModelError(
             f"TensorRT {trt.__version__} cannot build here: {heard.text()}; `framewire doctor` looks for the cause"
         ) from error
-    for path in options.plugins:
-        if builder.get_plugin_registry().load_library(str(path)) is None:
-            raise ModelError(f"{path}: TensorRT cannot load this plugin library: {heard.text()}")
+    Plugins(builder).load(options.plugins)
     return builder
 
 

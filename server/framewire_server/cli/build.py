@@ -1,0 +1,202 @@
+"""`framewire models build`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from framewire_server.cli.extras import require
+from framewire_server.cli.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from framewire_server.cli.build_bar import BuildBar
+    from framewire_server.pipeline.building import Plan, Recipe
+
+_INTERRUPTED = 130
+_MIB = 1 << 20
+_MOST_BATCH = 16
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+def build(
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="An ONNX file, or the folder of one.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="OUT", help="Default: FILE.plan beside it.")
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "bf16", "int8"],
+        typer.Option(help="int8 takes a network that is quantised already (docs/int8.md)."),
+    ] = "fp32",
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZES",
+            help="Batch sizes to be fast at, for example 1,8,32; the last is the largest. Default: 1,4,16.",
+        ),
+    ] = None,
+    calibrate: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="IMAGE", help="Pictures, or folders of them, to check fp16 by; a dozen will do."
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Hand out only the best K anchors of each picture, as most need not be read."
+        ),
+    ] = None,
+    workspace: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="Most memory that one layer may use.")
+    ] = None,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep TensorRT's measurements there: the next build is quicker."),
+    ] = None,
+    level: Annotated[
+        int | None, typer.Option(min=0, max=5, help="0 builds fast, 5 runs fast (TensorRT's default: 3).")
+    ] = None,
+    tf32: Annotated[
+        bool,
+        typer.Option("--tf32/--no-tf32", help="Whether float32 may be multiplied less exactly, but faster."),
+    ] = True,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE.so", help="A library of TensorRT plugins; may be repeated."),
+    ] = None,
+    gpu: Annotated[int, typer.Option(min=0, help="Number of the GPU to build on and for.")] = 0,
+) -> None:
+    """Build a TensorRT plan from an ONNX file, for this machine's GPU and no other.
+
+    The plan is served with nothing beside it: labels, family and all that was read off the ONNX file go with it.
+    `framewire serve FILE.onnx --device cuda` builds by itself and keeps what it built; this is to do so beforehand, or
+    otherwise. It takes seconds to many minutes; Ctrl-C ends it and leaves nothing behind.
+    """
+    require("server", "models build")
+    from framewire_server.engines.tensorrt.builder import BuildOptions
+    from framewire_server.errors import OperatorError
+    from framewire_server.pipeline.building import Recipe
+
+    target = output or file.with_suffix(".plan")
+    try:
+        recipe = Recipe(
+            precision=precision,
+            top_k=top_k,
+            calibration=_pictures(calibrate or []),
+            build=BuildOptions(
+                batches=_batches(batch) if batch else (),
+                workspace_bytes=workspace * _MIB if workspace else None,
+                timing_cache=timing_cache,
+                optimisation_level=level,
+                tf32=tf32,
+                plugins=tuple(plugin or ()),
+            ),
+        )
+        _check(file, target)
+        said = _build(file, target, recipe, gpu)
+    except OperatorError as error:
+        sys.exit(f"framewire: {error}")
+    except OSError as error:
+        sys.exit(f"framewire: {target}: cannot be written: {error.strerror or error}")
+    for line in said:
+        typer.echo(line)
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    from framewire_server.errors import OperatorError
+
+    sizes = sorted({int(size) for size in text.split(",") if size.strip().isdecimal()})
+    if not sizes or sizes[0] < 1 or len(sizes) != len(text.split(",")):
+        raise OperatorError(f"--batch {text}: state sizes from 1, for example 1,8,32")
+    return tuple(sizes)
+
+
+def _pictures(places: list[Path]) -> tuple[Path, ...]:
+    from framewire_server.errors import OperatorError
+
+    found: list[Path] = []
+    for place in places:
+        inside = (
+            [path for path in place.iterdir() if path.suffix.lower() in _PICTURES]
+            if place.is_dir()
+            else [place]
+        )
+        if not inside:
+            raise OperatorError(f"--calibrate {place}: holds no picture ({', '.join(_PICTURES)})")
+        found += sorted(inside)
+    return tuple(found)
+
+
+def _check(file: Path, target: Path) -> None:
+    """Before minutes are spent: raises OperatorError when the plan cannot be written."""
+    from framewire_server.errors import OperatorError
+
+    if target.exists() and file.exists() and target.samefile(file):
+        raise OperatorError(f"{target}: is the input; name another file with --output")
+    if target.is_dir():
+        raise OperatorError(f"{target}: is a directory; name a file")
+    if not target.parent.is_dir():
+        raise OperatorError(f"{target.parent}: is no directory")
+
+
+def _build(file: Path, target: Path, recipe: Recipe, gpu: int) -> list[str]:
+    """Builds and writes the plan, and returns what to tell. Raises OperatorError, and OSError of the target."""
+    from framewire_server.cli.build_bar import BuildBar
+    from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
+    from framewire_server.models.recognition import read
+    from framewire_server.pipeline.building import of_spec, plan_for
+
+    spec, network = read(file)
+    recipe = of_spec(recipe, spec, _MOST_BATCH)
+    device = PyCudaGpu(gpu)
+    began = time.monotonic()
+    with BuildBar() as bar:
+        plan = _cancellable(lambda: plan_for(spec, network, recipe, device, progress=bar), bar)
+    content = plan.file()
+    write_whole(target, content)
+    batches = ", ".join(map(str, recipe.build.batches))
+    return [
+        f"{target}: {recipe.precision}, batch {batches}, {len(content) / _MIB:.1f} MiB, "
+        f"built in {time.monotonic() - began:.0f} s for {device.name}",
+        f"serve it here with: framewire serve {target} --device cuda",
+    ]
+
+
+def _cancellable(work: Callable[[], Plan], bar: BuildBar) -> Plan:
+    """Does the work in a thread of its own: TensorRT lets no signal through to the thread that it works on. Ctrl-C
+    cancels it and ends the program once it has stopped, a second one at once."""
+    done: list[Plan] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # it is raised where it is waited for
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="build", daemon=True)
+    try:
+        thread.start()
+        thread.join()
+    except KeyboardInterrupt:
+        bar.cancel()
+        _await(thread)
+        sys.exit(_INTERRUPTED)
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+def _await(thread: threading.Thread) -> None:
+    typer.echo("stopping after this step (Ctrl-C again to stop at once)", err=True)
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        os._exit(_INTERRUPTED)
