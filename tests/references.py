@@ -9,6 +9,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -83,14 +84,21 @@ class Answers:
     largest_batch: int
 
 
-async def answers(model: Path, shared: Path, reference: Reference, max_batch: int) -> Answers:
+async def answers(
+    model: Path, shared: Path, reference: Reference, max_batch: int, **settings: Any
+) -> Answers:
     """Streams all photographs through a real server and the SDK. A wait for company makes batches of the size asked
     for, whatever the machine's speed."""
     golden = json.loads((shared / "data/goldens" / reference.golden).read_text())
     lines, sizes = [], set()
     async with (
         served(
-            model, max_batch=max_batch, batch_wait_ms=1000 if max_batch > 1 else 0, lanes=1, window=32
+            model,
+            max_batch=max_batch,
+            batch_wait_ms=1000 if max_batch > 1 else 0,
+            lanes=1,
+            window=32,
+            **settings,
         ) as server,
         AsyncClient(server.address) as client,
     ):

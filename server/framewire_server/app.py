@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,8 @@ class Ready:
     address: str
     """HOST:PORT that it listens on."""
     models: tuple[Entry, ...]
+    gpus: tuple[str, ...] = ()
+    """The GPUs that models run on, by number and name; none on the CPU."""
 
 
 async def serve(
@@ -89,7 +91,7 @@ async def serve(
         on_gpus = GpuLoader(gpus)
         server = Server(config, on_gpus, partial(_device_on, gpus, config))
         server.cancel_loading = on_gpus.cancel
-        await _serve(server, stop, ready)
+        await _serve(server, stop, lambda now: ready(replace(now, gpus=gpus.names)))
     finally:
         await asyncio.to_thread(gpus.close, _JOIN_S)
 

@@ -38,14 +38,9 @@ CAT = Thing(0, 0.8, 2.0, 6.0, 20.0, 30.0)
 @contextlib.asynccontextmanager
 async def on_gpus(*models: Path, cache: Path, **settings: Any) -> AsyncIterator[Ready]:
     """Serves models on the GPUs of the simulated machine."""
-    usual = {
-        "device": "cuda",
-        "max_batch": 4,
-        "prepare_workers": 2,
-        "plan_cache": cache / "plans",
-        "cuda_graphs": False,
-    }
-    async with served(*models, **{**usual, **settings}) as ready:
+    usual = {"device": "cuda", "max_batch": 4, "prepare_workers": 2, "cuda_graphs": False}
+    settings = {**usual, "plan_cache": cache / "plans", **settings}
+    async with served(*models, **settings) as ready:
         yield ready
 
 

@@ -371,6 +371,7 @@ def test_rows_that_nobody_holds_are_freed_and_the_others_with_the_engine(
         gc.collect()
         gpu.call(lambda kept: None)  # what was posted before is done then
         assert len(sim.memory.live()) == before + 1
+    gpu.call(lambda kept: None)
     assert not sim.memory.live()
     del kept
 

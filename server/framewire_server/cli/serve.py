@@ -249,6 +249,8 @@ def _print_ready(ready: Ready) -> None:
     from framewire_server.process import settle
 
     settle()
+    if ready.gpus:
+        typer.echo(f"models run on {', '.join(ready.gpus)}")
     for entry in ready.models:
         if entry.spec is None:
             typer.echo(f"model {entry.name}: FAILED: {entry.failure}")

@@ -41,6 +41,11 @@ class Gpus:
                 raise OperatorError(f"no model can run on a GPU: {error}.\n{_DOCTOR}") from error
             raise
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of each GPU what it is, for people."""
+        return tuple(f"GPU {gpu.gpu.index} ({gpu.gpu.name})" for gpu in self.each)
+
     def _prepare(self, kept: Kept) -> None:
         kept.plugins.load(self._plugins)
 

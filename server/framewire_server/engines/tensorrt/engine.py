@@ -88,8 +88,8 @@ class TensorRtEngine:
         return self._gpu.lane.execution(self).run(rows, count)
 
     def close(self) -> None:
-        """See Engine."""
-        self._gpu.call(self._free)
+        """See Engine. Does not wait for it: whatever the keeper is asked from now on comes after."""
+        self._gpu.post(self._free)
 
     # What the keeper's thread does.
 
