@@ -19,6 +19,10 @@ _STATEMENT = re.compile(
     r"|\bDECLARE_EXC\((?P<exception>\w+),"
     r'|def_read(?:only|write)\("(?P<field>\w+)"'
 )
+_TYPEDEF = re.compile(r'typedef (\w+) cl;\s*py::class_<(.*?)>\s*(?:\w+\s*)?\(\s*"(\w+)"', re.DOTALL)
+_ALIAS = re.compile(
+    r'"(\w+)", py::no_init\);(?:(?!py::class_).)*?py::scope\(\)\.attr\("(\w+)"\) = wrp', re.DOTALL
+)
 _ARGUMENT = re.compile(r'py::args\(([^)]*)\)|py::arg\("(\w+)"\)\s*(=)?')
 
 
@@ -34,6 +38,12 @@ def describe(source: Path) -> Api:
         classes[name] = {value: Member("value", name) for value in values}
     for block in re.split(r"(?=py::class_<)", text):
         _read_block(block, members, classes)
+    python = {cpp: name for cpp, _, name in _TYPEDEF.findall(text)}
+    for _, arguments, name in _TYPEDEF.findall(text):
+        if base := re.search(r"bases<(\w+)>", arguments):
+            classes[name] = {**classes[python[base[1]]], **classes[name]}
+    for name, alias in _ALIAS.findall(text):
+        classes[alias] = classes[name]
     _read_python(source / "pycuda/driver.py", members, classes)
     members.update({name: Member("class", name) for name in classes})
     return Api("pycuda 2026.1", members, classes)

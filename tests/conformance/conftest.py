@@ -12,7 +12,7 @@ import pytest
 
 from tests.conformance import boost, real
 from tests.conformance.api import Api
-from tests.conformance.vocabulary import CUDA, PYCUDA, TENSORRT
+from tests.conformance.vocabulary import CODEC, CUDA, PYCUDA, TENSORRT
 
 DESCRIBE = Path(__file__).with_name("describe.py")
 _T = TypeVar("_T")
@@ -46,6 +46,12 @@ def pycuda_api() -> Api:
     return boost.describe(installed(real.pycuda_source))
 
 
+@cache
+def codec_api() -> Api:
+    """Returns what nvidia.nvimgcodec offers."""
+    return Api.of(CODEC, installed(real.nvimgcodec).run(DESCRIBE))
+
+
 @pytest.fixture(scope="session")
 def libraries() -> Mapping[str, Sequence[Api]]:
     """All versions of each library, oldest first."""
@@ -53,4 +59,5 @@ def libraries() -> Mapping[str, Sequence[Api]]:
         TENSORRT: [tensorrt_api(version) for version in real.TENSORRT],
         PYCUDA: [pycuda_api()],
         CUDA: [cuda_api()],
+        CODEC: [codec_api()],
     }

@@ -23,6 +23,7 @@ _KINDS: dict[Any, str] = {
 }
 _OVERLOAD = re.compile(r"^(?:\d+\. )?(\w+)\((.*)\)(?: -> (.+?))?:?\s*$")
 _CALLBACK = re.compile(r"^\s+def (\w+)\((.*?)\)", re.MULTILINE)
+_UNNAMED = re.compile(r"_|arg\d+$")
 _QUALIFIED = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])")
 
 
@@ -52,7 +53,7 @@ def _describe_class(path: str, cls: type, classes: dict[str, Any]) -> None:
             members[name] = {"kind": "method", "overloads": [_overload(parameters, "")]}
     for name in [*_public(cls), "__init__"]:
         value, home = _look_up(cls, name)
-        if home is None or home.__module__ in _NOT_OURS:
+        if home is None or home.__module__ in _NOT_OURS or not hasattr(cls, name):
             continue
         if isinstance(value, type):
             members[name] = {"kind": "class", "returns": f"{path}.{name}"}
@@ -114,7 +115,7 @@ def _overloads(name: str, function: Any, *, bound: bool) -> list[dict[str, Any]]
 
 
 def _parameter(parameter: inspect.Parameter) -> dict[str, Any]:
-    named = parameter.kind is not parameter.POSITIONAL_ONLY and not parameter.name.startswith("_")
+    named = parameter.kind is not parameter.POSITIONAL_ONLY and not _UNNAMED.match(parameter.name)
     return {
         "name": parameter.name if named else None,
         "required": parameter.default is parameter.empty,
@@ -129,7 +130,7 @@ def _overload(parameters: str, returns: str) -> dict[str, Any]:
         if name == "/":
             described = [{**parameter, "name": None} for parameter in described]
         elif name not in ("self", "*"):
-            unnamed = re.fullmatch(r"arg\d+", name)
+            unnamed = _UNNAMED.match(name)
             optional = "=" in re.sub(r"<.*?>", "", text)
             described.append({"name": None if unnamed else name, "required": not optional, "kind": ""})
     return {"parameters": described, "returns": _QUALIFIED.sub("", returns)}

@@ -18,7 +18,7 @@ Comprehension: TypeAlias = "ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.
 _ELSEWHERE = Thing("", form="elsewhere")
 """A module of something else, and what is in it."""
 _OF_CONTAINERS = frozenset({"get", "items", "pop", "setdefault", "values"})
-_PASS_ON = frozenset({"enumerate", "iter", "list", "next", "reversed", "sorted", "tuple"})
+_PASS_ON = frozenset({"enter_context", "enumerate", "iter", "list", "next", "reversed", "sorted", "tuple"})
 
 
 class Inference(ast.NodeVisitor):
@@ -54,8 +54,11 @@ class Inference(ast.NodeVisitor):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
+            place = self._scopes[-1], alias.asname or alias.name
             if (name := f"{node.module}.{alias.name}") in self.libraries:
-                self._things[self._scopes[-1], alias.asname or alias.name] = Thing(name, form="module")
+                self._things[place] = Thing(name, form="module")
+            elif not name.startswith(("framewire", "tests.")):
+                self._things[place] = _ELSEWHERE
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._classes.append(node.name)
@@ -85,7 +88,11 @@ class Inference(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         for target in node.targets:
-            self._bind(target, self.evaluate(node.value))
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                for each, value in zip(target.elts, node.value.elts, strict=False):
+                    self._bind(each, self.evaluate(value))
+            else:
+                self._bind(target, self.evaluate(node.value))
         self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
@@ -210,6 +217,11 @@ class Inference(ast.NodeVisitor):
     def _called(self, node: ast.Call) -> Thing | None:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         callee = self.evaluate(node.func)
+        if name == "importorskip" and isinstance(node.args[0], ast.Constant):
+            module = str(node.args[0].value)
+            return Thing(module, form="module") if module in self.libraries else _ELSEWHERE
+        if callee == _ELSEWHERE:
+            return callee
         if callee is None or callee == OWN:
             return self._called_of_ours(name, node)
         if callee.form == "class":
@@ -223,9 +235,6 @@ class Inference(ast.NodeVisitor):
     def _called_of_ours(self, name: str, node: ast.Call) -> Thing | None:
         if name in _PASS_ON and node.args:
             return self.evaluate(node.args[0])
-        if name == "importorskip" and isinstance(node.args[0], ast.Constant):
-            module = str(node.args[0].value)
-            return Thing(module, form="module") if module in self.libraries else _ELSEWHERE
         if name[:1].isupper():
             return OWN  # an object of a class of ours
         if name in _OF_CONTAINERS and isinstance(node.func, ast.Attribute):

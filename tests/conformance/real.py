@@ -29,6 +29,7 @@ CUDA = (
     "cuda-bindings==13.0.3" if sys.version_info < (3, 11) else "cuda-bindings==13.5.0",
     "cuda-pathfinder==1.*",
 )
+NVIMGCODEC = "nvidia-nvimgcodec-cu13==0.9.0.20"
 PYCUDA = "pycuda==2026.1"
 
 
@@ -66,6 +67,11 @@ def tensorrt(version: str) -> Installed:
 def cuda_bindings() -> Installed:
     """Returns cuda.bindings.driver, which imports without a driver. Raises Missing."""
     return Installed("cuda.bindings.driver", _install("cuda", *CUDA))
+
+
+def nvimgcodec() -> Installed:
+    """Returns nvidia.nvimgcodec, which works on the CPU. Raises Missing."""
+    return Installed("nvidia.nvimgcodec", _install("nvimgcodec", NVIMGCODEC))
 
 
 def pycuda_source() -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 TENSORRT, PYCUDA, CUDA = "tensorrt", "pycuda.driver", "cuda.bindings.driver"
+CODEC = "nvidia.nvimgcodec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,9 @@ MODULES = _table({
     "tensorrt": Thing(TENSORRT, form="module"),
     "pycuda_driver": Thing(PYCUDA, form="module"),
     "cuda_bindings": Thing(CUDA, form="module"),
+    "nvimgcodec": Thing(CODEC, form="module"),
 })  # fmt: skip
-"""The functions of engines/tensorrt/libraries.py that return modules."""
+"""Our functions that return the libraries' modules."""
 
 FUNCTIONS = _table({"logger": _trt("ILogger")})
 """Our functions that return something of a library to other files."""
@@ -67,6 +69,7 @@ NAMES: Mapping[str, Mapping[str, Thing]] = MappingProxyType({
     "execution.py": _RUNNING,
     "fitting.py": _table({"trt": OWN}),  # what a probe said of it
     "graphs.py": _table({"driver": Thing(CUDA, form="module")}),
+    "jpeg.py": _table({"codec": Thing(CODEC, form="module"), "image": Thing(CODEC, "Image")}),
     "layout.py": _RUNNING,
     "plan_tensors.py": _RUNNING,
     "outputs.py": _RUNNING,
@@ -81,6 +84,7 @@ NAMES: Mapping[str, Mapping[str, Thing]] = MappingProxyType({
         "module": _pycuda("Module"),
         "function": _pycuda("Function"),
     }),
+    "test_engine.py": _RUNNING,
 })  # fmt: skip
 """By file (empty: all) and name, without leading underscores, of what is annotated Any or not at all."""
 
