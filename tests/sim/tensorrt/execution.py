@@ -41,6 +41,8 @@ class IExecutionContext(Bound):
         self._pending: list[Operation] = []
         self._warm: State | None = None
         """Profile and shapes of the last ordinary enqueue."""
+        self._sized_for: State | None = None
+        """Profile and shapes that the scratch memory was asked for."""
         self._user: int | None = None
         self._name = ""
         self._aux_streams: list[int] = []
@@ -192,11 +194,12 @@ class IExecutionContext(Bound):
             if unset:
                 self._refuse("updateDeviceMemorySizeForShapes", f"Input shape is not set: {unset}")
                 return 0
-            return self._engine._scratch_bytes(self._shapes)
+            self._sized_for = self._state
+            return self._scratch_need()
 
     def _set_address_of_device_memory(self, memory: int) -> None:
         """As set_device_memory, of the size that the profile needs."""
-        IExecutionContext.set_device_memory(self, memory, self._engine._device_memory_size(self._profile))
+        IExecutionContext.set_device_memory(self, memory, self._scratch_need())
 
     device_memory = property(None, _set_address_of_device_memory)
 
@@ -249,6 +252,12 @@ class IExecutionContext(Bound):
     @property
     def _state(self) -> State:
         return self._profile, tuple(sorted(self._shapes.items()))
+
+    def _scratch_need(self) -> int:
+        """Bytes of scratch memory: for the shapes that are set, when they were asked for; else for the profile."""
+        if self._sized_for == self._state:
+            return self._engine._scratch_bytes(self._shapes)
+        return self._engine._device_memory_size(self._profile)
 
     def _unset(self) -> list[str]:
         return [name for name in self._network.inputs if name not in self._shapes]

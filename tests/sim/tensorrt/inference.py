@@ -137,7 +137,7 @@ class Inference:
         context = self._context
         if context._strategy is not ExecutionContextAllocationStrategy.USER_MANAGED:
             return True
-        need = context._engine._device_memory_size(context._profile)
+        need = context._scratch_need()
         address, size_bytes = context._device_memory or (0, 0)
         problem = self._simulation.memory.problem(address, need, Kind.DEVICE)
         if problem is None and size_bytes < need:
