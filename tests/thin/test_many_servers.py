@@ -422,6 +422,16 @@ async def test_when_nobody_answers_all_servers_are_named_at_once() -> None:
     assert time.monotonic() - started < 5
 
 
+async def test_a_server_that_breaks_a_call_off_while_it_stops_counts_as_one_that_is_away() -> None:
+    async with scripted("a") as server:
+        server.refusal = status(code=code_pb2.CANCELLED)
+        with pytest.raises(
+            framewire.ConnectionFailed, match=rf"{server.address} broke the call off.*may be stopping"
+        ):
+            async with streaming(server):
+                pass
+
+
 async def test_a_server_that_comes_back_is_found_quickly_whatever_grpc_remembers() -> None:
     async with scripted() as server, streaming(server, overload="wait") as stream:
         await server.accept()

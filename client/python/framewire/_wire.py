@@ -272,6 +272,9 @@ def error_of(error: grpc.RpcError, target: str, *, connected: bool) -> errors.Fr
             text = f"nobody answers at {target}: is `framewire serve` running there, and is the port right? ({text})"
         elif kind is errors.ConnectionLost:
             text = f"the connection to {target} broke ({text})"
+    elif code is grpc.StatusCode.CANCELLED and not reason:  # not by us: how the calls of a dying server end
+        kind = errors.ConnectionFailed
+        text = f"{target} broke the call off before it had answered; it may be stopping ({text})"
     else:
         kind = _STATUS_ERRORS.get(code, errors.ServerFault)
     if code is grpc.StatusCode.UNIMPLEMENTED and not reason:
