@@ -71,6 +71,7 @@ NAMES: Mapping[str, Mapping[str, Thing]] = MappingProxyType({
     "graphs.py": _table({"driver": Thing(CUDA, form="module")}),
     "jpeg.py": _table({"codec": Thing(CODEC, form="module"), "image": Thing(CODEC, "Image")}),
     "layout.py": _RUNNING,
+    "networks.py": _table({"helper": OWN, "numpy_helper": OWN, "random": OWN}),
     "plan_tensors.py": _RUNNING,
     "outputs.py": _RUNNING,
     "plans.py": _RUNNING,
@@ -84,6 +85,7 @@ NAMES: Mapping[str, Mapping[str, Thing]] = MappingProxyType({
         "module": _pycuda("Module"),
         "function": _pycuda("Function"),
     }),
+    "test_cuda.py": _table({"done": OWN}),
     "test_engine.py": _RUNNING,
 })  # fmt: skip
 """By file (empty: all) and name, without leading underscores, of what is annotated Any or not at all."""

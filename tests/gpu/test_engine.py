@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import psutil
 import pytest
 from numpy.typing import NDArray
 
 from framewire_server.engines.tensorrt.builder import BuildOptions, build_plan
 from framewire_server.engines.tensorrt.engine import TensorRtEngine
-from framewire_server.engines.tensorrt.keeper import SharedGpu
+from framewire_server.engines.tensorrt.keeper import Kept, SharedGpu
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
 from framewire_server.engines.tensorrt.slots import PictureRows
 from tests.gpu.networks import IMAGE, PREPROCESSING, expected, network, pictures
@@ -118,21 +118,26 @@ def test_two_lanes_share_a_profile(
 
 def test_memory_stays_flat(gpu: SharedGpu, made: Made) -> None:
     engine = made()
-    shown, process = pictures(MOST), psutil.Process(os.getpid())
-
-    def free_bytes() -> int:
-        return gpu.call(lambda kept: kept.thread.free_bytes())
+    shown = pictures(MOST)
 
     with attached(gpu, engine) as rows:
         for _ in range(50):
             infer(engine, rows, shown)
-        free, resident = free_bytes(), process.memory_info().rss
+        free, resident = gpu.call(_free_bytes), _resident_bytes()
         for _ in range(FRAMES // MOST):
             infer(engine, rows, shown)
-        lost, grown = free - free_bytes(), process.memory_info().rss - resident
+        lost, grown = free - gpu.call(_free_bytes), _resident_bytes() - resident
     print(f"\nafter {FRAMES} frames: {lost / MIB:.1f} MiB less on the GPU, {grown / MIB:.1f} MiB more here")
     assert lost <= MIB
     assert grown <= 32 * MIB
+
+
+def _free_bytes(kept: Kept) -> int:
+    return kept.thread.free_bytes()
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_lanes_come_and_go(gpu: SharedGpu, made: Made) -> None:
@@ -177,9 +182,9 @@ def _bare(gpu: SharedGpu, made: Made) -> float:
     """Frames per second of nothing but enqueues of full batches, on one stream."""
     plan = gpu.call(lambda kept: build_plan(network(), BuildOptions(batches=(MOST,), tf32=False)))
 
-    def work(kept: Any) -> float:
-        thread = kept.thread
-        engine = kept.runtime.deserialize_cuda_engine(plan)
+    def work(kept: Kept) -> float:
+        thread, runtime = kept.thread, kept.runtime
+        engine = runtime.deserialize_cuda_engine(plan)
         context = engine.create_execution_context()
         assert context.set_input_shape("images", (MOST, *IMAGE.shape[1:]))
         buffers = []
