@@ -42,6 +42,8 @@ class Allocation:
     owner: str
     raw: NDArray[np.uint8] = field(repr=False)
     live: bool = True
+    intact: bool = True
+    """Whether nobody was found to have written beside it."""
 
     @property
     def bytes(self) -> NDArray[np.uint8]:
@@ -152,5 +154,6 @@ class Memory:
     def _check_guards(self, allocation: Allocation) -> None:
         start = allocation.address - allocation.raw.__array_interface__["data"][0]
         before, after = allocation.raw[:start], allocation.raw[start + allocation.size_bytes :]
-        if (before != _GUARD).any() or (after != _GUARD).any():
+        if allocation.intact and ((before != _GUARD).any() or (after != _GUARD).any()):
+            allocation.intact = False
             self._violations.record("bounds", f"something wrote beside {allocation}")

@@ -140,31 +140,35 @@ class Simulation:
     def finish(self) -> None:
         """Ends the simulation. Raises SimViolation for all that was broken or is left."""
         self.faults.release_all()
-        gc.collect()
+        left = self._left()
+        if left:
+            gc.collect()  # what only waits for the collector is not left; a collection takes a moment
+            left = self._left()
         wrong = [str(violation) for violation in self.violations.all()]
         wrong += [f"[ownership] leaked: {leak}" for leak in self.leaks]
-        broken = {gpu.index for gpu in self.gpus if gpu.broken}  # nothing can be freed on them
-        wrong += [f"[leak] still allocated: {one}" for one in self.memory.live() if one.gpu not in broken]
-        wrong += [f"[leak] still alive: {name}" for name in self.alive(broken)]
-        wrong += [
+        self.closed = True
+        if wrong or left:
+            raise SimViolation("the simulated GPU was misused:\n" + "\n".join(wrong + left))
+
+    def _left(self) -> list[str]:
+        """What nobody freed, awaited or ended. Nothing can be freed on a broken GPU: what is there does not count."""
+        broken = {gpu.index for gpu in self.gpus if gpu.broken}
+        left = [f"[leak] still allocated: {one}" for one in self.memory.live() if one.gpu not in broken]
+        left += [f"[leak] still alive: {name}" for name in self.alive(broken)]
+        left += [
             f"[async] never awaited: {operation.name}"
             for operation in self.streams.pending()
             if operation.stream is None or not operation.stream.gpu.broken
         ]
         streams, events = self.streams.live()
         if streams or events or self.graphs.live():
-            wrong.append(
-                f"[leak] {streams} streams, {events} events and {self.graphs.live()} graphs are left"
-            )
-        wrong += ["[capture] a capture was begun and never ended" for _ in self.graphs.captures]
-        wrong += [
+            left.append(f"[leak] {streams} streams, {events} events and {self.graphs.live()} graphs are left")
+        left += ["[capture] a capture was begun and never ended" for _ in self.graphs.captures]
+        left += [
             f"[thread-exit] thread {state.name} has {len(state.stack)} contexts pushed at the end"
             for state in self.threads.with_contexts()
         ]
-        wrong += [str(one) for one in self.violations.all() if str(one) not in wrong]
-        self.closed = True
-        if wrong:
-            raise SimViolation("the simulated GPU was misused:\n" + "\n".join(wrong))
+        return left
 
 
 _current: Simulation | None = None
