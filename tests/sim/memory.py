@@ -41,6 +41,9 @@ class Allocation:
     gpu: int
     owner: str
     raw: NDArray[np.uint8] = field(repr=False)
+    """The memory with its guards."""
+    start: int
+    """Where in `raw` it begins."""
     live: bool = True
     intact: bool = True
     """Whether nobody was found to have written beside it."""
@@ -48,8 +51,7 @@ class Allocation:
     @property
     def bytes(self) -> NDArray[np.uint8]:
         """uint8 [size_bytes], writable: the memory itself."""
-        start = self.address - self.raw.__array_interface__["data"][0]
-        return self.raw[start : start + self.size_bytes]
+        return self.raw[self.start : self.start + self.size_bytes]
 
     def __str__(self) -> str:
         state = "" if self.live else "freed "
@@ -76,7 +78,7 @@ class Memory:
         address = -(-(start + _GUARD_BYTES) // ALIGNMENT) * ALIGNMENT
         raw[: address - start] = _GUARD
         raw[address - start + size_bytes :] = _GUARD
-        allocation = Allocation(address, size_bytes, kind, gpu, owner, raw)
+        allocation = Allocation(address, size_bytes, kind, gpu, owner, raw, address - start)
         allocation.bytes[:] = UNWRITTEN
         with self._lock:
             bisect.insort(self._addresses, address)
@@ -99,6 +101,9 @@ class Memory:
 
     def find(self, address: int) -> Allocation | None:
         """The allocation that holds `address`, or None. It may be freed."""
+        exact = self._by_address.get(address)  # nearly always: and reading a dict needs no lock
+        if exact is not None:
+            return exact
         with self._lock:
             at = bisect.bisect_right(self._addresses, address) - 1
             if at < 0:
@@ -108,6 +113,21 @@ class Memory:
 
     def problem(self, address: int, size_bytes: int, kind: Kind | None = None) -> str | None:
         """Says why `size_bytes` at `address` must not be touched, or None."""
+        found = self._look_up(address, size_bytes, kind)
+        return found if isinstance(found, str) else None
+
+    def bytes(
+        self, address: int, size_bytes: int, what: str, *, kind: Kind | None = None, rule: str = "bounds"
+    ) -> NDArray[np.uint8]:
+        """uint8 [size_bytes]: the memory at `address`. Raises SimViolation when it is not all live memory."""
+        found = self._look_up(address, size_bytes, kind)
+        if isinstance(found, str):
+            raise self._violations.record(rule, f"{what}: {found}")
+        start = found.start + address - found.address
+        return found.raw[start : start + size_bytes]
+
+    def _look_up(self, address: int, size_bytes: int, kind: Kind | None) -> Allocation | str:
+        """The live allocation that holds all the bytes, or why there is none."""
         if not address:
             return "the address is NULL"
         allocation = self.find(address)
@@ -120,19 +140,7 @@ class Memory:
         left = allocation.address + allocation.size_bytes - address
         if size_bytes > left:
             return f"{size_bytes} bytes at {address:#x} reach beyond the {left} left of {allocation}"
-        return None
-
-    def bytes(
-        self, address: int, size_bytes: int, what: str, *, kind: Kind | None = None, rule: str = "bounds"
-    ) -> NDArray[np.uint8]:
-        """uint8 [size_bytes]: the memory at `address`. Raises SimViolation when it is not all live memory."""
-        problem = self.problem(address, size_bytes, kind)
-        if problem is not None:
-            raise self._violations.record(rule, f"{what}: {problem}")
-        allocation = self.find(address)
-        assert allocation is not None
-        start = address - allocation.raw.__array_interface__["data"][0]
-        return allocation.raw[start : start + size_bytes]
+        return allocation
 
     def used_bytes(self, gpu: int) -> int:
         """Device memory in use on a GPU."""
@@ -152,8 +160,8 @@ class Memory:
         return alive
 
     def _check_guards(self, allocation: Allocation) -> None:
-        start = allocation.address - allocation.raw.__array_interface__["data"][0]
-        before, after = allocation.raw[:start], allocation.raw[start + allocation.size_bytes :]
+        before = allocation.raw[: allocation.start]
+        after = allocation.raw[allocation.start + allocation.size_bytes :]
         if allocation.intact and ((before != _GUARD).any() or (after != _GUARD).any()):
             allocation.intact = False
             self._violations.record("bounds", f"something wrote beside {allocation}")

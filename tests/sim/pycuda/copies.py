@@ -82,7 +82,7 @@ def memcpy_htod_async(dest: SupportsIndex, src: Any, stream: Stream | None = Non
 
         def run() -> None:
             now = _bytes_of_host(simulation, at, size_bytes, "memcpy_htod_async, when it ran")
-            if not host.same(before, host.fingerprint(now)):
+            if host.fingerprint(now) != before:
                 simulation.violations.record(
                     "source", f"{size_bytes} bytes at {at:#x} changed between memcpy_htod_async and the copy"
                 )
