@@ -11,7 +11,8 @@ from tests.sim.personalities import PERSONALITIES
 from tests.sim.violations import SimViolation
 
 
-def _main() -> None:
+def run() -> None:
+    """Runs the command; leaves with its code, or with what the simulator found wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--personality", choices=sorted(PERSONALITIES), default="11.4")
@@ -31,4 +32,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    run()

@@ -35,6 +35,8 @@ class SimStream:
     clock: Clock = field(default_factory=dict)
     capture: Capture | None = None
     live: bool = True
+    running: threading.RLock = field(default_factory=threading.RLock)
+    """Held while work of it runs: streams run side by side, as on a GPU."""
 
 
 @dataclass(eq=False)
@@ -57,7 +59,6 @@ class Streams:
         self._violations = violations
         self._random = None if seed is None else random.Random(seed)
         self._lock = threading.RLock()
-        self._running = threading.RLock()  # one piece of work at a time: the order of a run can be repeated
         self._handles = itertools.count(0x5EED_0000, 0x40)
         self._streams: dict[int, SimStream] = {}
         self._events: dict[int, SimEvent] = {}
@@ -171,7 +172,7 @@ class Streams:
                 head.gate.released.wait()
             if head.after is not None and not head.after.done and head.after.stream is not None:
                 self.drain(head.after.stream, head.after)
-            with self._running:
+            with stream.running:
                 if not stream.queue or stream.queue[0] is not head:
                     continue  # another thread ran it
                 try:
