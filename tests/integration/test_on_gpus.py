@@ -38,7 +38,7 @@ CAT = Thing(0, 0.8, 2.0, 6.0, 20.0, 30.0)
 @contextlib.asynccontextmanager
 async def on_gpus(*models: Path, cache: Path, **settings: Any) -> AsyncIterator[Ready]:
     """Serves models on the GPUs of the simulated machine."""
-    usual = {"device": "cuda", "max_batch": 4, "prepare_workers": 2, "cuda_graphs": False}
+    usual = {"device": "cuda", "max_batch": 4, "prepare_workers": 2}
     settings = {**usual, "plan_cache": cache / "plans", **settings}
     async with served(*models, **settings) as ready:
         yield ready
@@ -92,14 +92,14 @@ BRIGHT = (255, 200, 255, 120, 230, 90, 255, 180, 140, 255)
 
 
 @pytest.mark.parametrize("sim", [{"personality": one} for one in ("10.0", "10.16", "11.4")], indirect=True)
-@pytest.mark.parametrize("prepare_on", ["host", "gpu"])
+@pytest.mark.parametrize(("prepare_on", "graphs"), [("host", True), ("gpu", True), ("host", False)])
 async def test_an_onnx_file_gives_the_answers_of_the_cpu(
-    sim: Simulation, tmp_path: Path, prepare_on: str
+    sim: Simulation, tmp_path: Path, prepare_on: str, graphs: bool
 ) -> None:
     model = yolo(tmp_path / "street.onnx", DOG, CAT)
     async with served(model) as ready:
         wanted = await answers(ready.address, BRIGHT)
-    async with on_gpus(model, cache=tmp_path, prepare_on=prepare_on) as ready:
+    async with on_gpus(model, cache=tmp_path, prepare_on=prepare_on, cuda_graphs=graphs) as ready:
         assert ready.models[0].max_batch == 4
         assert await answers(ready.address, BRIGHT) == wanted
     assert any(wanted), "there is something to compare"

@@ -18,7 +18,7 @@ async def test_a_real_model_finds_on_a_gpu_what_the_reference_found(
     sim: Simulation, shared: Path, tmp_path: Path, reference: Reference, prepare_on: str
 ) -> None:
     model = reference.install(shared, tmp_path)
-    settings = {"device": "cuda", "plan_cache": tmp_path / "plans", "cuda_graphs": False}
+    settings = {"device": "cuda", "plan_cache": tmp_path / "plans"}
     found = await answers(model, shared, reference, 3, prepare_on=prepare_on, **settings)
     assert len(found.lines) == PICTURES
     results = tmp_path / "results.jsonl"
