@@ -11,10 +11,13 @@ from tests.sim.personalities import Personality
 from tests.sim.pycuda import constants, contexts, copies, exceptions, memory, modules, streams
 from tests.sim.tensorrt import (
     building,
+    configuration,
     definitions,
     dims,
+    engines,
     enums,
     execution,
+    host_memory,
     interfaces,
     parsing,
     registry,
@@ -40,8 +43,8 @@ def tensorrt(personality: Personality) -> ModuleType:
         dims.Dims, dims.Dims2, dims.Dims3, dims.Dims4, dims.DimsHW,
         interfaces.ILogger, interfaces.Logger, interfaces.IErrorRecorder, interfaces.IOutputAllocator,
         interfaces.IProgressMonitor, interfaces.IProfiler,
-        runtime.Runtime, runtime.EngineInspector, runtime.IRuntimeConfig, registry.IPluginCreator,
-        building.IBuilderConfig, building.IOptimizationProfile, building.IHostMemory,
+        runtime.Runtime, engines.EngineInspector, engines.IRuntimeConfig, registry.IPluginCreator,
+        configuration.IBuilderConfig, configuration.IOptimizationProfile, host_memory.IHostMemory,
         definitions.ITensor, definitions.ILayer, parsing.ParserError, timing.ITimingCache,
     ]  # fmt: skip
     members: dict[str, Any] = {one.__name__: one for one in classes}
@@ -63,7 +66,7 @@ def tensorrt(personality: Personality) -> ModuleType:
 def _by_version(personality: Personality) -> dict[str, type]:
     """Classes that lost or gained members."""
     common: dict[str, type] = {
-        "ICudaEngine": runtime.ICudaEngine,
+        "ICudaEngine": engines.ICudaEngine,
         "IExecutionContext": execution.IExecutionContext,
         "Builder": building.Builder,
         "INetworkDefinition": definitions.INetworkDefinition,
@@ -71,7 +74,7 @@ def _by_version(personality: Personality) -> dict[str, type]:
         "OnnxParser": parsing.OnnxParser,
     }
     until_10: dict[str, type] = {
-        "ICudaEngine": runtime.EngineUntil10,
+        "ICudaEngine": engines.EngineUntil10,
         "Builder": building.BuilderUntil10,
         "IPluginRegistry": registry.RegistryUntil10,
         "OnnxParser": parsing.ParserUntil10,

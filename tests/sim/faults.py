@@ -39,6 +39,11 @@ class Hang:
     reached: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
 
+    def wait(self) -> None:
+        """Called where the work hangs."""
+        self.reached.set()
+        self.released.wait()
+
     def release(self) -> None:
         """Lets the work go on."""
         self.released.set()

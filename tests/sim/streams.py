@@ -166,10 +166,11 @@ class Streams:
             with self._lock:
                 if not stream.queue or (until is not None and until.done):
                     return
+                if stream.gpu.broken:
+                    break
                 head = stream.queue[0]
             if head.gate is not None:
-                head.gate.reached.set()
-                head.gate.released.wait()
+                head.gate.wait()
             if head.after is not None and not head.after.done and head.after.stream is not None:
                 self.drain(head.after.stream, head.after)
             with stream.running:
@@ -184,7 +185,8 @@ class Streams:
                     with self._lock:
                         stream.queue.popleft()
             if stream.gpu.broken:
-                raise CudaFailure("cuStreamSynchronize", stream.gpu.broken)
+                break
+        raise CudaFailure("cuStreamSynchronize", stream.gpu.broken)
 
     def drain_blocking(self, gpu: SimGpu) -> None:
         """Runs what the default stream waits for: work of the GPU's streams that are not non-blocking."""

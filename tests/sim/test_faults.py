@@ -140,6 +140,10 @@ def test_an_error_that_sticks_ends_everything_on_its_gpu() -> None:
                     call()
             with pytest.raises(made.cuda.LogicError, match="cuEventRecord failed: an illegal memory access"):
                 event.record(made.stream)
+            with pytest.raises(
+                made.cuda.LogicError, match="cuEventSynchronize failed: an illegal memory access"
+            ):
+                event.synchronize()
             assert made.context.execute_async_v3(made.stream.handle) is False
         made.cuda.Context.get_current()
         healthy.cuda.Context.push(healthy.cuda.Device(1).retain_primary_context())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -215,3 +216,27 @@ def test_scratch_memory_of_the_first_version(sim: Simulation) -> None:
         assert (made.run() == 2).all()
         del context, made.context_before  # type: ignore[attr-defined]
         scratch.free()
+
+
+def test_a_gpu_may_break_and_hang_where_sizes_depend_on_values_too(sim: Simulation) -> None:
+    with lane(where_positive(), PROFILE) as made:
+        memory = made.cuda.mem_alloc(1024)
+        asked = Asked(lambda size: int(memory))
+        hang = sim.faults.hang()
+
+        def release() -> None:
+            assert hang.reached.wait(10)
+            hang.release()
+
+        releaser = threading.Thread(target=release)
+        releaser.start()
+        assert places(made, asked, [[0, 5, 0, 1]])
+        releaser.join()
+        made.stream.synchronize()
+        sim.faults.break_gpu(719)
+        assert places(made, asked, [[0, 5, 0, 1]]) is False
+        with pytest.raises(
+            made.cuda.LaunchError, match="cuStreamSynchronize failed: unspecified launch failure"
+        ):
+            made.stream.synchronize()
+        memory.free()

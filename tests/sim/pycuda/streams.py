@@ -67,6 +67,8 @@ class Event(Ward):
         """Marks the work that the stream has so far."""
         simulation = self._simulation
         require("cuEventRecord")
+        if stream is None:
+            simulation.count_default_stream("Event.record()")
         target = simulation.streams.null(self._event.gpu) if stream is None else stream._stream
         simulation.streams.record(self._event, target)
         self._time_s = time.monotonic()
@@ -78,7 +80,7 @@ class Event(Ward):
         simulation.threads.blocks("Event.synchronize()")
         mark = self._event.mark
         with translation():
-            self._check_capture("cuEventSynchronize")
+            self._check("cuEventSynchronize")
             if mark is not None and mark.stream is not None:
                 simulation.streams.drain(mark.stream, mark)
         return self
@@ -87,15 +89,16 @@ class Event(Ward):
         """Whether the marked work is done. A question lets the GPU get on."""
         mark = self._event.mark
         with translation():
-            self._check_capture("cuEventQuery")
-        if mark is not None and not mark.done and mark.stream is not None:
-            with translation():
+            self._check("cuEventQuery")
+            if mark is not None and not mark.done and mark.stream is not None:
                 self._simulation.streams.is_done(mark.stream)
         return mark is None or mark.done
 
-    def _check_capture(self, call: str) -> None:
+    def _check(self, call: str) -> None:
         if self._event.captured:
             raise CudaFailure(call, errors.CAPTURED_EVENT)
+        if self._event.gpu.broken:
+            raise CudaFailure(call, self._event.gpu.broken)
 
     def time_since(self, event: Event, /) -> float:
         """Milliseconds since another event."""

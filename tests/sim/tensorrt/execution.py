@@ -18,7 +18,7 @@ from tests.sim.tensorrt.inference import Inference, State
 from tests.sim.tensorrt.interfaces import checked_recorder
 
 if TYPE_CHECKING:
-    from tests.sim.tensorrt.runtime import ICudaEngine
+    from tests.sim.tensorrt.engines import ICudaEngine
 
 _ADDRESS_ALIGNMENT = 256
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +17,11 @@ from tests.sim.networks import Network, Shape
 from tests.sim.operations import Operation
 from tests.sim.simulation import Simulation
 from tests.sim.streams import SimStream
-from tests.sim.tensorrt.dims import Dims
+from tests.sim.tensorrt.allocators import allocate, notify
 from tests.sim.tensorrt.enums import ExecutionContextAllocationStrategy
 
 if TYPE_CHECKING:
     from tests.sim.tensorrt.execution import IExecutionContext
-
-_ALIGNMENT = 256
-
 
 State = tuple[int, tuple[tuple[str, Shape], ...]]
 """Profile and shapes."""
@@ -171,12 +167,15 @@ class Inference:
             return self._context._refuse("enqueueV3", "operation not permitted when stream is capturing")
         return True
 
+    def _ask(self, allocator: Any, name: str, size_bytes: int) -> int:
+        old = self._context._addresses.get(name, 0)
+        return allocate(self._simulation, allocator, name, old, size_bytes, self._stream.handle)
+
     def _allocate_known(self, outputs: dict[str, Shape]) -> None:
         for name, allocator in self._context._allocators.items():
             size_bytes = math.prod(outputs[name]) * self._network.outputs[name][0].itemsize
-            address = self._ask(allocator, name, max(size_bytes, 1))
-            self._context._addresses[name] = address
-            self._tell(allocator, name, outputs[name])
+            self._context._addresses[name] = self._ask(allocator, name, max(size_bytes, 1))
+            notify(self._simulation, allocator, name, outputs[name])
 
     def _hand_over(self, outputs: dict[str, Shape]) -> None:
         context, simulation = self._context, self._simulation
@@ -207,9 +206,7 @@ class Inference:
         inputs = dict(self._context._shapes)
 
         def run() -> None:
-            code = simulation.faults.take_sticky()
-            if code:
-                raise CudaFailure("execute_async_v3", code)
+            _break(simulation)
             feeds = _feeds(network, simulation.memory, inputs, addresses)
             targets = {
                 name: _view(simulation.memory, addresses[name], shape, network.outputs[name][0], name)
@@ -226,10 +223,18 @@ class Inference:
         """TensorRT must know the sizes before it can ask for memory: the stream is awaited inside the call."""
         context, simulation = self._context, self._simulation
         simulation.threads.blocks("execute_async_v3() of a network whose outputs' sizes depend on values")
-        simulation.streams.drain(self._stream)
-        answers = self._network.run(
-            _feeds(self._network, simulation.memory, context._shapes, context._addresses)
-        )
+        hang = simulation.faults.take_hang()
+        if hang is not None:
+            hang.wait()
+        try:
+            simulation.streams.drain(self._stream)
+            _break(simulation)
+            answers = self._network.run(
+                _feeds(self._network, simulation.memory, context._shapes, context._addresses)
+            )
+        except CudaFailure as failure:
+            self._stream.gpu.broken = failure.code
+            return context._refuse("enqueueV3", str(failure))
         for name, answer in answers.items():
             allocator = context._allocators.get(name)
             if allocator is not None:
@@ -237,7 +242,7 @@ class Inference:
                 if not address:
                     return context._refuse("enqueueV3", f"no memory for {name}")
                 context._addresses[name] = address
-                self._tell(allocator, name, answer.shape)
+                notify(simulation, allocator, name, answer.shape)
         writes = []
         for name, answer in answers.items():
             address = context._addresses[name]
@@ -256,22 +261,12 @@ class Inference:
         simulation.streams.enqueue(self._stream, operation)
         return True
 
-    def _ask(self, allocator: Any, name: str, size_bytes: int) -> int:
-        """The address that an allocator gives; 0 when it fails. What it raises is printed and swallowed."""
-        old = self._context._addresses.get(name, 0)
-        try:
-            return int(
-                allocator.reallocate_output_async(name, old, size_bytes, _ALIGNMENT, self._stream.handle)
-            )
-        except Exception:
-            self._simulation.swallowed.append(traceback.format_exc())
-            return 0
 
-    def _tell(self, allocator: Any, name: str, shape: Shape) -> None:
-        try:
-            allocator.notify_shape(name, Dims(shape))
-        except Exception:
-            self._simulation.swallowed.append(traceback.format_exc())
+def _break(simulation: Simulation) -> None:
+    """Raises the sticky error that a test planted."""
+    code = simulation.faults.take_sticky()
+    if code:
+        raise CudaFailure("execute_async_v3", code)
 
 
 def _feeds(

@@ -8,14 +8,14 @@ from typing import Any
 
 from tests.sim.simulation import current
 from tests.sim.tensorrt.binding import Bound
+from tests.sim.tensorrt.calls import gpu_here
+from tests.sim.tensorrt.host_memory import IHostMemory
 
 _TAG = b"SIMTIMING"
 
 
 def cache_key() -> str:
     """A cache holds for one TensorRT on one kind of GPU."""
-    from tests.sim.tensorrt.calls import gpu_here
-
     gpu = gpu_here("create_timing_cache")
     return f"{current().personality.version} {gpu.name} {gpu.compute_capability}"
 
@@ -41,8 +41,6 @@ class ITimingCache(Bound):
 
     def serialize(self) -> Any:
         """The bytes."""
-        from tests.sim.tensorrt.building import IHostMemory
-
         return IHostMemory(_TAG + json.dumps({"key": self._key, "known": sorted(self._known)}).encode())
 
     def combine(self, input_cache: ITimingCache, ignore_mismatch: bool) -> bool:
