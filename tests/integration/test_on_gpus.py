@@ -13,6 +13,7 @@ import pytest
 
 from framewire.v1 import detection_pb2 as pb
 from framewire_server.app import Ready
+from framewire_server.cli.inspect import inspect
 from framewire_server.config import ServerConfig
 from framewire_server.engines.tensorrt.builder import BuildOptions
 from framewire_server.engines.tensorrt.prefix import join, split
@@ -88,6 +89,7 @@ def plan_of(onnx: Path, path: Path, batches: tuple[int, ...] = (1, 4), *, notes:
     return path
 
 
+_ROOM_FOR_ONE = 5 << 20
 BRIGHT = (255, 200, 255, 120, 230, 90, 255, 180, 140, 255)
 
 
@@ -286,3 +288,54 @@ async def test_a_model_goes_on_on_the_other_gpu_when_one_breaks(
             tries += 1
         assert all(found for found in await answers(ready.address, [255] * 10))
         await until(ready.address, "street", Status.SERVING)
+
+
+async def test_a_batch_that_hangs_on_a_gpu_costs_its_frames_and_its_lane_frees_all_when_it_is_back(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    model = yolo(tmp_path / "street.onnx")
+    async with on_gpus(
+        model, cache=tmp_path, max_batch=1, gpu_lanes=1, batch_timeout_s=0.2, cuda_graphs=False
+    ) as ready:
+        hang = sim.faults.hang()
+        responses = await talk(ready.address, [config(), picture(0, 255)])
+        assert "did not finish within 0.2 s" in responses[-1].result.error.message
+        assert (await answers(ready.address, [255, 200]))[1], "another lane has its place"
+        hang.release()
+
+
+async def test_what_had_no_room_is_tried_again_when_another_model_has_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    first = yolo(folder / "first.onnx")
+    with install(gpus=[SimGpu(0, memory_bytes=_ROOM_FOR_ONE)]):
+        async with on_gpus(models_dir=folder, cache=tmp_path, watch_settle_s=SETTLE_S) as server:
+            yolo(tmp_path / "new.onnx", CAT).replace(folder / "second.onnx")
+            await until(server.address, "second", Status.NOT_SERVING)
+            assert "second.onnx: too little memory on GPU 0: 2 lanes take about" in caplog.text
+            first.unlink()
+            await until_serving(server.address, "second")
+            assert (await answers(server.address, [255], model="second"))[0][0][0] == "cat"
+
+
+async def test_half_precision_gives_nearly_the_same_answers(sim: Simulation, tmp_path: Path) -> None:
+    model = yolo(tmp_path / "street.onnx")
+    async with on_gpus(model, cache=tmp_path) as ready:
+        wanted = await answers(ready.address, BRIGHT)
+    async with on_gpus(model, cache=tmp_path, precision="fp16") as ready:
+        halves = await answers(ready.address, BRIGHT)
+    assert len(list((tmp_path / "plans").glob("*.plan"))) == 2
+    for found, half in zip(wanted, halves, strict=True):
+        assert [one[0] for one in found] == [one[0] for one in half]
+        assert all(a[1:] == pytest.approx(b[1:], abs=0.02) for a, b in zip(found, half, strict=True))
+
+
+def test_inspect_looks_into_a_plan_of_others_where_there_is_a_gpu(
+    sim: Simulation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inspect(foreign_plan(yolo(tmp_path / "street.onnx"), tmp_path / "theirs.engine"))
+    shown = capsys.readouterr().out
+    assert "input   images [?, 3, 32, 32] float32" in shown
+    assert "family         yolov8" in shown and "labels         2: cat, dog" in shown
