@@ -35,6 +35,7 @@ demo: $(VENV)/.demo  ## Serves the bundled model, streams a clip to it, shows wh
 
 test: $(VENV)/.dev  ## Runs all tests but the long ones and those that need system packages.
 	$(BIN)/pytest -m 'not system and not models and not long and not gpu and not conformance'
+	$(BIN)/pytest -q -m gpu tests/gpu --sim
 
 test-models: $(VENV)/.dev  ## Runs real models over photographs: references, eval, models check.
 	$(BIN)/pytest -m models
@@ -68,6 +69,7 @@ $(GPU_VENV)/.gpu: pyproject.toml
 	touch $@
 
 gpu-smoke: $(GPU_VENV)/.gpu  ## Checks the GPU path on a machine with an NVIDIA GPU, in under ten minutes.
+	-$(GPU_VENV)/bin/framewire doctor
 	$(GPU_VENV)/bin/pytest -m gpu -s tests/gpu
 
 check: lint proto-check test test-conformance test-models test-long test-thin test-system test-pythons  ## All that CI checks.

@@ -49,7 +49,7 @@ def measure(table: Table) -> None:
             ("640×480", ("gpu", "jpeg"), (64,)),
             ("1080p", ("host", "gpu", "jpeg"), (64,)),
         ):
-            frame = _frame(*SIZES[size])
+            frame = frame_of(*SIZES[size])
             for prepare in prepares:
                 try:
                     if size not in edges:
@@ -60,7 +60,8 @@ def measure(table: Table) -> None:
                     table.add(f"{size}, {prepare}", "failed", f"{type(error).__name__}: {error}")
 
 
-def _frame(width: int, height: int) -> bytes:
+def frame_of(width: int, height: int) -> bytes:
+    """A scene as a JPEG in a serialized Frame."""
     return pb.Frame(encoding=pb.FRAME_ENCODING_JPEG, content=jpeg(width, height, 0)).SerializeToString()
 
 
@@ -77,10 +78,10 @@ def _measure(
     table.add(f"{what}: limits", _spoken(ceilings), "frames/s of each part alone")
     best = 0.0
     with started("-m", "bench.gpu.standin", "--prepare", prepare, "--lanes", str(_LANES)) as server:
-        _throughput(load, processes, server, frame, 64, 1.0)  # warms up
+        throughput(load, processes, server, frame, 64, 1.0)  # warms up
         for streams in counts:
             begun_cpu_s, begun = server.cpu_s(), time.monotonic()
-            rate = _throughput(load, processes, server, frame, streams, _SECONDS)
+            rate = throughput(load, processes, server, frame, streams, _SECONDS)
             busy = (server.cpu_s() - begun_cpu_s) / (time.monotonic() - begun)
             best = max(best, rate)
             limit = min(ceilings, key=lambda name: ceilings[name])
@@ -93,8 +94,8 @@ def _measure(
 def _edge_rate(load: Crew, processes: int, frame: bytes) -> float:
     """Frames per second of a server that looks at none."""
     with started("-m", "bench.servers", "null") as null:
-        _throughput(load, processes, null, frame, 64, 1.0)
-        return _throughput(load, processes, null, frame, 64, 2.0)
+        throughput(load, processes, null, frame, 64, 1.0)
+        return throughput(load, processes, null, frame, 64, 2.0)
 
 
 def _ceilings(frame: bytes, prepare: str, cores: int) -> dict[str, float]:
@@ -158,9 +159,10 @@ def _sites(
     ]
 
 
-def _throughput(
+def throughput(
     load: Crew, processes: int, server: Process, frame: bytes, streams: int, length_s: float
 ) -> float:
+    """Answers per second of so many streams that always have frames under way. Raises RuntimeError when frames fail."""
     in_flight = max(min(_IN_FLIGHT, _ALL_IN_FLIGHT // streams), 1)
     sites = _sites(server, frame, [File(in_flight)] * streams, processes, length_s)
     running = [load.film(site) for site in sites]

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from framewire_server.core.pipeline import Pipeline
 from framewire_server.core.pooled import PooledDevice
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.engines.opencv import OpenCvPreparer
-from framewire_server.engines.port import Preparer
+from framewire_server.engines.port import Engine, Preparer
 from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.engines.tensorrt.execution import Execution
 from framewire_server.engines.tensorrt.inputs import ByteInput, Input
@@ -44,6 +45,7 @@ FRAME_S = 0.0002
 """The GPU's work for one frame: 5000 frames/s at most, as a small detector on a large GPU."""
 _WORK_BYTES = 64 << 20
 """What is filled with zeros again and again, as the work."""
+_ATTACH_S = 30.0
 
 
 class StandInEngine:
@@ -165,26 +167,25 @@ def detector(gpu: SharedGpu, prepare: str, max_batch: int, frame_s: float) -> De
     return Detector(spec, StandInEngine(gpu, source, frame_s), preparer)
 
 
-def lanes_alone(gpu: SharedGpu, pipeline: Detector, lanes: int, seconds: float) -> float:
+def lanes_alone(gpu: SharedGpu, pipeline: Detector | Engine, lanes: int, seconds: float) -> float:
     """Frames per second of full batches that nobody has to prepare, on so many lanes."""
-    done = [0] * lanes
-    until = time.perf_counter() + seconds
+    together = threading.Barrier(lanes, timeout=_ATTACH_S)
 
-    def lane(number: int) -> None:
+    def lane(_: int) -> float:
         rows = pipeline.new_rows()
         with gpu.lane_scope():
             pipeline.attach()
-            while time.perf_counter() < until:
+            pipeline.infer(rows, pipeline.max_batch)
+            together.wait()
+            done, begin = 0, time.perf_counter()
+            while (taken_s := time.perf_counter() - begin) < seconds or not done:
                 pipeline.infer(rows, pipeline.max_batch)
-                done[number] += pipeline.max_batch
+                done += pipeline.max_batch
             pipeline.detach()
+        return done / taken_s
 
-    threads = [threading.Thread(target=lane, args=(number,)) for number in range(lanes)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(done) / seconds
+    with ThreadPoolExecutor(lanes) as pool:
+        return sum(pool.map(lane, range(lanes)))
 
 
 async def _serve(options: argparse.Namespace) -> None:

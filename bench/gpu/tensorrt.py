@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from bench import model
 from bench.cameras import allow_many_files, crew
 from bench.gpu.scenes import SIZES
-from bench.gpu.serving import _frame, _throughput
+from bench.gpu.serving import frame_of, throughput
+from bench.gpu.standin import lanes_alone
 from bench.gpu.table import Table
 from bench.load import started
 from framewire_server.engines.tensorrt.builder import BuildOptions, build_plan
@@ -43,28 +41,11 @@ def alone(file: Path) -> float:
     preprocessing = Preprocessing(Resize.LETTERBOX_CENTRE, "rgb", scale=(1 / 255,) * 3)
     source = KernelInput(image, channels_last=False, preprocessing=preprocessing, max_batch=_BATCH)
     engine = TensorRtEngine(plan, gpu, source, "images", graphs=True)
-    done = [0] * _LANES
-
-    def lane(number: int) -> None:
-        rows = engine.new_rows()
-        with gpu.lane_scope():
-            engine.attach()
-            for _ in range(20):
-                engine.infer(rows, _BATCH)
-            until = time.perf_counter() + _SECONDS
-            while time.perf_counter() < until:
-                engine.infer(rows, _BATCH)
-                done[number] += _BATCH
-            engine.detach()
-
-    threads = [threading.Thread(target=lane, args=(number,)) for number in range(_LANES)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    engine.close()
-    gpu.close()
-    return float(np.sum(done) / _SECONDS)
+    try:
+        return lanes_alone(gpu, engine, _LANES, _SECONDS)
+    finally:
+        engine.close()
+        gpu.close()
 
 
 def measure(table: Table) -> None:
@@ -83,9 +64,9 @@ def measure(table: Table) -> None:
         serve = ("-m", "framewire_server", "serve", str(file), "--listen", "127.0.0.1:0", "--device", "cuda")
         with started(*serve) as server:
             for size in ("640×480", "1080p"):
-                frame = _frame(*SIZES[size])
-                _throughput(load, 4, server, frame, _STREAMS, 1.0)
-                rate = _throughput(load, 4, server, frame, _STREAMS, _SECONDS)
+                frame = frame_of(*SIZES[size])
+                throughput(load, 4, server, frame, _STREAMS, 1.0)
+                rate = throughput(load, 4, server, frame, _STREAMS, _SECONDS)
                 table.add(
                     f"{size}, {_STREAMS} streams",
                     f"{rate:.0f} frames/s",
