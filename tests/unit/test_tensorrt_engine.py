@@ -376,6 +376,14 @@ def test_rows_that_nobody_holds_are_freed_and_the_others_with_the_engine(
     del kept
 
 
+def test_attaching_twice_is_attaching_anew(sim: Simulation, gpu: SharedGpu) -> None:
+    with made(gpu, plan(sim, network())) as engine, lane(gpu, engine) as one:
+        assert one.means(engine, 1) == [1]
+        one.do(engine.attach)
+        assert not sim.alive().count("IExecutionContext")
+        assert one.means(engine, 2) == [2]
+
+
 def test_a_thread_that_is_no_lane_is_told_so(sim: Simulation, gpu: SharedGpu) -> None:
     with made(gpu, plan(sim, network())) as engine, pytest.raises(RuntimeError, match="no lane of GPU 0"):
         engine.attach()

@@ -16,7 +16,7 @@ from framewire_server.engines.tensorrt import graphs
 from framewire_server.engines.tensorrt.cuda import DeviceMemory, GpuThread
 from framewire_server.engines.tensorrt.layout import Feed, Layout, Profile
 from framewire_server.engines.tensorrt.libraries import tensorrt
-from framewire_server.engines.tensorrt.logger import error_recorder, hearing
+from framewire_server.engines.tensorrt.logger import Heard, error_recorder, hearing
 from framewire_server.errors import OperatorError
 
 log = logging.getLogger(__name__)
@@ -87,24 +87,19 @@ class Context:
                     f"TensorRT makes no execution context: {heard.text()}. If the GPU's memory is full, serve fewer "
                     "models, or with fewer lanes (--gpu-lanes) or smaller batches (--max-batch)"
                 )
-            self._context.error_recorder = error_recorder()
-            # A new context is on profile 0.
-            if profile.index and not self._context.set_optimization_profile_async(
-                profile.index, thread.stream
-            ):
-                raise ExecutionFailed(f"TensorRT refuses profile {profile.index}: {heard.text()}")
-            if not all(each.bind(self._context) for each in bound):
-                raise ExecutionFailed(f"TensorRT refuses an input's or output's place: {heard.text()}")
+            try:
+                self._set_up(profile.index, bound, heard)
+            except BaseException:
+                self._context = None
+                raise
 
     def set_batch(self, batch: int) -> None:
         """Has the next call of `enqueue` run `batch` rows. Raises ExecutionFailed."""
         if batch == self._batch:
             return
         self._batch = None
-        try:
-            self._feed.set_shapes(self._context, batch)
-        except ValueError as error:
-            raise ExecutionFailed(str(error)) from error
+        if refusal := self._feed.set_shapes(self._context, batch):
+            raise ExecutionFailed(refusal)
         self.shapes = {name: tuple(self._context.get_tensor_shape(name)) for name in self._given}
         self._batch = batch
 
@@ -117,6 +112,14 @@ class Context:
     def free(self) -> None:
         """Frees it; nothing of it runs any more. Never raises."""
         self._context = None
+
+    def _set_up(self, profile: int, bound: Sequence[Bindable], heard: Heard) -> None:
+        self._context.error_recorder = error_recorder()
+        # A new context is on profile 0.
+        if profile and not self._context.set_optimization_profile_async(profile, self._thread.stream):
+            raise ExecutionFailed(f"TensorRT refuses profile {profile}: {heard.text()}")
+        if not all(each.bind(self._context) for each in bound):
+            raise ExecutionFailed(f"TensorRT refuses an input's or output's place: {heard.text()}")
 
 
 class GraphContext(Context):
@@ -132,12 +135,16 @@ class GraphContext(Context):
         bound: Sequence[Bindable],
     ) -> None:
         """Works in no memory yet. Raises ExecutionFailed."""
-        strategy = tensorrt().ExecutionContextAllocationStrategy.USER_MANAGED
-        super().__init__(loaded, profile, thread, bound, strategy)
-        self.set_batch(batch)
         self._capturing = loaded.capturing
         self._warm = False
         self._graph: graphs.Graph | None = None
+        strategy = tensorrt().ExecutionContextAllocationStrategy.USER_MANAGED
+        super().__init__(loaded, profile, thread, bound, strategy)
+        try:
+            self.set_batch(batch)
+        except BaseException:
+            self.free()
+            raise
         self.scratch_bytes: int = self._context.update_device_memory_size_for_shapes()
         """What it has to work in."""
 
@@ -170,7 +177,7 @@ class GraphContext(Context):
         try:
             with hearing():  # what TensorRT cannot do while it is recorded is no error
                 self._graph = graphs.capture(stream, lambda: bool(self._context.execute_async_v3(stream)))
-        except (graphs.CaptureRefused, OperatorError) as why:
+        except Exception as why:  # of the driver's, too: the batch can still run the ordinary way
             self._capturing.refused(str(why))
 
     def _drop_graph(self) -> None:

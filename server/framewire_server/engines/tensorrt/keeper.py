@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from framewire_server.engines.tensorrt.cuda import Gpu, GpuThread
@@ -78,12 +79,15 @@ class SharedGpu:
         if self._closed:
             raise RuntimeError(f"GPU {self.gpu.index} is closed")
         future: Future[_T] = Future()
-        self._calls.put(lambda: self._answer(future, work))
-        return future.result()
+        self._calls.put(partial(self._answer, future, work))
+        try:
+            return future.result()
+        finally:
+            del future  # an exception would hold it, and it the exception
 
     def post(self, work: Callable[[Kept], object]) -> None:
         """Has the keeper's thread do `work` some time; what it raises is logged. May be called by a finalizer."""
-        self._calls.put(lambda: self._do(work))
+        self._calls.put(partial(self._do, work))
 
     @contextmanager
     def lane_scope(self) -> Iterator[None]:
@@ -133,6 +137,8 @@ class SharedGpu:
         except BaseException as error:
             _forget_locals(error)
             future.set_exception(error)
+        finally:
+            del future  # as in `call`
 
     def _do(self, work: Callable[[Kept], object]) -> None:
         try:

@@ -20,7 +20,8 @@ class GpuLane:
         self._executions: dict[Hashable, Execution] = {}
 
     def attach(self, engine: Hashable, make: Callable[[GpuThread], Execution]) -> None:
-        """Makes the lane's execution of an engine. Raises what `make` raises."""
+        """Makes the lane's execution of an engine, in place of one that it has. Raises what `make` raises."""
+        self.detach(engine)
         if self._thread is None:
             self._thread = self._gpu.enter()
         self._executions[engine] = make(self._thread)

@@ -91,20 +91,18 @@ class Feed:
         extras = {extra: (batch, *np.shape(value)) for extra, value in self.extras.items()}
         return {self.image: self.source.shape(batch), **extras}
 
-    def set_shapes(self, context: Any, batch: int) -> None:
-        """Tells a context those that are open. Raises ValueError with TensorRT's words."""
+    def set_shapes(self, context: Any, batch: int) -> str | None:
+        """Tells a context those that are open. Returns why it refuses them, in TensorRT's words, None when it does
+        not."""
         with hearing() as heard:
             for tensor, shape in self.shapes(batch).items():
                 if None in tensor.shape and not context.set_input_shape(tensor.name, shape):
-                    raise ValueError(f"its input {tensor.name} takes no shape {list(shape)}: {heard.text()}")
+                    return f"its input {tensor.name} takes no shape {list(shape)}: {heard.text()}"
             try:
                 missing = context.infer_shapes()
             except RuntimeError as error:
-                raise ValueError(
-                    f"its shapes for {batch} pictures do not fit: {error}; {heard.text()}"
-                ) from error
-            if missing:
-                raise ValueError(f"the shapes of {', '.join(missing)} are not known for {batch} pictures")
+                return f"its shapes for {batch} pictures do not fit: {error}; {heard.text()}"
+        return f"{batch} pictures leave the shapes of {', '.join(missing)} open" if missing else None
 
 
 def lay_out(
@@ -194,10 +192,8 @@ def _try(
             host.array[...] = values
             if not context.set_tensor_address(extra.name, host.address):
                 raise ModelError(f"{where}: its input {extra.name} cannot be set: {heard.text()}")
-        try:
-            feed.set_shapes(context, batch)
-        except ValueError as error:
-            raise ModelError(f"{where}: {error}") from error
+        if refusal := feed.set_shapes(context, batch):
+            raise ModelError(f"{where}: {refusal}")
         shapes = {each.name: tuple(context.get_tensor_shape(each.name)) for each in outputs}
         thread.synchronise()  # changing the profile may have enqueued something
         return shapes, context.update_device_memory_size_for_shapes()

@@ -183,9 +183,11 @@ class GrowingOutput:
 
     def check(self) -> None:
         """See Output."""
-        fault, self._fault = self._fault, None
-        if fault:
-            raise fault
+        try:
+            if self._fault:
+                raise self._fault
+        finally:
+            self._fault = None
 
     def fetch(self, shape: tuple[int, ...]) -> None:
         """See Output."""
