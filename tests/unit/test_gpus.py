@@ -12,7 +12,8 @@ import pytest
 from framewire_server.engines.tensorrt import prefix
 from framewire_server.errors import ModelError, NotNow, OperatorError
 from framewire_server.models.recognition import recognise
-from framewire_server.pipeline.gpus import Gpus, OneGpuOrNone, check_memory, notes
+from framewire_server.pipeline.gpu_memory import GpuMemory
+from framewire_server.pipeline.gpus import Gpus, OneGpuOrNone, notes
 from tests.sim import install
 
 DOCTOR = "`framewire doctor` looks for the cause; without --device cuda models run on the CPU"
@@ -75,11 +76,14 @@ def test_a_model_that_does_not_fit_is_refused_until_something_goes(tmp_path: Pat
     with install():
         gpus = Gpus((0,))
         try:
-            check_memory(gpus.each[0], 1 << 20, tmp_path, "its plan takes")
-            with pytest.raises(
-                NotNow, match=r"too little memory on GPU 0: its plan takes about \d+ MiB, and \d+ MiB"
-            ):
-                check_memory(gpus.each[0], 1 << 50, tmp_path, "its plan takes")
+            memory = GpuMemory(gpus.each[0])
+            free_bytes = gpus.each[0].call(lambda kept: kept.thread.free_bytes())
+            memory.check(free_bytes, tmp_path, "its plan takes")
+            memory.promise(1)
+            with pytest.raises(NotNow, match="too little memory on GPU 0: its plan takes about"):
+                memory.check(free_bytes, tmp_path, "its plan takes")
+            memory.promise(-1)
+            memory.check(free_bytes, tmp_path, "its plan takes")
         finally:
             gpus.close()
 

@@ -28,7 +28,7 @@ from framewire_server.engines.tensorrt.plans import read_plan
 from framewire_server.engines.tensorrt.prefix import Content
 from framewire_server.engines.tensorrt.prepare import as_rows
 from framewire_server.engines.tensorrt.progress import LoggedProgress
-from framewire_server.errors import ModelError, OperatorError
+from framewire_server.errors import ModelError, NotNow, OperatorError
 from framewire_server.models.network.formats import Format, sniff
 from framewire_server.models.recognition import read, recognise
 from framewire_server.models.repository import Entry
@@ -36,7 +36,8 @@ from framewire_server.models.spec import ModelSpec
 from framewire_server.pipeline import gpus as files
 from framewire_server.pipeline.building import Plan, Recipe, plan_for, usual_batches
 from framewire_server.pipeline.detector import Detector
-from framewire_server.pipeline.gpus import Gpus, check_memory
+from framewire_server.pipeline.gpu_memory import GpuMemory, PromisedEngine
+from framewire_server.pipeline.gpus import Gpus
 from framewire_server.pipeline.loading import describe, in_batches, largest, rehearse
 from framewire_server.tensors import Tensor
 
@@ -46,6 +47,7 @@ class GpuLoader:
 
     def __init__(self, gpus: Gpus) -> None:
         self._gpus = gpus
+        self._memory = {gpu: GpuMemory(gpu) for gpu in gpus.each}
         self._lock = threading.Lock()
         self._builds: set[LoggedProgress] = set()
         self._cancelled = False
@@ -94,7 +96,8 @@ class GpuLoader:
         spec, ready = in_batches(
             model.spec, largest(model.spec, config), lambda most: self._ready(gpu, model, most, config)
         )
-        detector = Detector(spec, ready.engine, ready.preparer, batch_wait_s=config.batch_wait_ms / 1000)
+        engine = PromisedEngine(ready.engine, self._memory[gpu], config.gpu_lanes)
+        detector = Detector(spec, engine, ready.preparer, batch_wait_s=config.batch_wait_ms / 1000)
         try:
             # Ahead, for whoever binds it must not wait for the GPU: that is the event loop.
             detector.stock(config.gpu_lanes + 1)
@@ -105,14 +108,17 @@ class GpuLoader:
 
     def _ready(self, gpu: SharedGpu, model: _Model, most: int, config: ServerConfig) -> _Ready:
         """Builds an engine for batches of up to `most` pictures and rehearses it."""
+        memory, lanes = self._memory[gpu], config.gpu_lanes
         try:
-            ready = _load(gpu, model, most, config)
+            ready = _load(gpu, memory, model, most, config)
+        except NotNow:
+            raise
         except ModelError:
             if not model.forget():
                 raise
-            ready = _load(gpu, model, most, config)  # what was kept is no good any more
+            ready = _load(gpu, memory, model, most, config)  # what was kept is no good any more
         try:
-            _check_lanes(gpu, ready.engine, config, model.spec.path)
+            memory.check(lanes * ready.engine.lane_bytes, model.spec.path, f"{lanes} lanes take")
             _rehearse(gpu, ready.engine, model.spec)
         except BaseException:
             ready.engine.close()
@@ -197,9 +203,9 @@ class _Ready(NamedTuple):
     preparer: Preparer
 
 
-def _load(gpu: SharedGpu, model: _Model, most: int, config: ServerConfig) -> _Ready:
+def _load(gpu: SharedGpu, memory: GpuMemory, model: _Model, most: int, config: ServerConfig) -> _Ready:
     spec, content, plugins = model.spec, model.plan(gpu, most), model.plugins
-    check_memory(gpu, len(memoryview(content)), spec.path, "its plan takes")
+    memory.check(len(memoryview(content)), spec.path, "its plan takes")
     taken = {tensor.name: tensor for tensor in read_plan(content, gpu, plugins, where=str(spec.path)).inputs}
     own = spec.signature.image
     assert own is not None  # recognition refuses other models
@@ -241,12 +247,6 @@ def _input(
         decoder=(lambda thread: JpegDecoder(thread, gpu.gpu.index)) if config.gpu_decode else None,
     )
     return source, JpegPreparer(pixels, preprocessing) if config.gpu_decode else CudaPreparer(pixels)
-
-
-def _check_lanes(gpu: SharedGpu, engine: TensorRtEngine, config: ServerConfig, path: Path) -> None:
-    """Raises NotNow when the lanes will not all find memory for it."""
-    lanes = config.gpu_lanes
-    check_memory(gpu, lanes * engine.lane_bytes, path, f"{lanes} lanes take")
 
 
 def _rehearse(gpu: SharedGpu, engine: TensorRtEngine, spec: ModelSpec) -> None:

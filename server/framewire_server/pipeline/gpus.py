@@ -1,4 +1,4 @@
-"""The GPUs of a server: opened at its start, closed at its end. They look into plans, and have memory or not."""
+"""The GPUs of a server: opened at its start, closed at its end. They look into plans."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from framewire_server.engines.tensorrt.jpeg import nvimgcodec
 from framewire_server.engines.tensorrt.keeper import Kept, SharedGpu
 from framewire_server.engines.tensorrt.plans import read_plan
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
-from framewire_server.errors import ModelError, NotNow, OperatorError
+from framewire_server.errors import ModelError, OperatorError
 from framewire_server.models.plans import PlanTensors
 
-_MIB = 1 << 20
 _LENGTH = struct.Struct("<I")
 
 
@@ -117,13 +116,3 @@ def notes(path: Path) -> dict[str, Any]:
             return prefix.split(head + file.read(length))[0] or {}
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def check_memory(gpu: SharedGpu, needed_bytes: int, path: Path, what: str) -> None:
-    """Raises NotNow when the GPU has not so much memory free."""
-    free_bytes = gpu.call(lambda kept: kept.thread.free_bytes())
-    if needed_bytes > free_bytes:
-        raise NotNow(
-            f"{path}: too little memory on GPU {gpu.gpu.index}: {what} about {needed_bytes / _MIB:.0f} MiB, and "
-            f"{free_bytes / _MIB:.0f} MiB are free"
-        )

@@ -1,0 +1,74 @@
+"""Whether a model fits on a GPU, where lanes take their memory when they first run it, long after it was loaded."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from framewire_server.engines.port import Rows
+from framewire_server.engines.tensorrt.engine import TensorRtEngine
+from framewire_server.engines.tensorrt.keeper import SharedGpu
+from framewire_server.errors import NotNow
+from framewire_server.tensors import Outputs
+
+_MIB = 1 << 20
+
+
+class GpuMemory:
+    """What of a GPU's free memory is promised to lanes of models that were loaded. Safe to use from any thread."""
+
+    def __init__(self, gpu: SharedGpu) -> None:
+        self._gpu = gpu
+        self._lock = threading.Lock()
+        self._promised_bytes = 0
+
+    def check(self, needed_bytes: int, path: Path, what: str) -> None:
+        """Raises NotNow when so much is not free, or promised."""
+        left_bytes = self._gpu.call(lambda kept: kept.thread.free_bytes())
+        with self._lock:
+            left_bytes = max(left_bytes - self._promised_bytes, 0)
+        if needed_bytes > left_bytes:
+            raise NotNow(
+                f"{path}: too little memory on GPU {self._gpu.gpu.index}: {what} about "
+                f"{needed_bytes / _MIB:.1f} MiB, and {left_bytes / _MIB:.1f} MiB are left"
+            )
+
+    def promise(self, change_bytes: int) -> None:
+        """Promises so much more, or less."""
+        with self._lock:
+            self._promised_bytes += change_bytes
+
+
+class PromisedEngine:
+    """An Engine whose lanes have been promised their memory. Attach and detach as often as there are lanes."""
+
+    def __init__(self, engine: TensorRtEngine, memory: GpuMemory, lanes: int) -> None:
+        self.outputs = engine.outputs
+        self.max_batch = engine.max_batch
+        self._engine = engine
+        self._memory = memory
+        self._promised_bytes = lanes * engine.lane_bytes
+        memory.promise(self._promised_bytes)
+
+    def new_rows(self) -> Rows:
+        """See Engine."""
+        return self._engine.new_rows()
+
+    def attach(self) -> None:
+        """See Engine."""
+        self._engine.attach()
+        self._memory.promise(-self._engine.lane_bytes)
+
+    def detach(self) -> None:
+        """See Engine."""
+        self._engine.detach()
+        self._memory.promise(self._engine.lane_bytes)
+
+    def infer(self, rows: Rows, count: int) -> Outputs:
+        """See Engine."""
+        return self._engine.infer(rows, count)
+
+    def close(self) -> None:
+        """See Engine."""
+        self._engine.close()
+        self._memory.promise(-self._promised_bytes)
