@@ -133,8 +133,9 @@ class GraphContext(Context):
         batch: int,
         thread: GpuThread,
         bound: Sequence[Bindable],
+        scratch: DeviceMemory,
     ) -> None:
-        """Works in no memory yet. Raises ExecutionFailed."""
+        """`scratch` is what it works in; no other context does so at the same time. Raises ExecutionFailed."""
         self._capturing = loaded.capturing
         self._warm = False
         self._graph: graphs.Graph | None = None
@@ -142,20 +143,10 @@ class GraphContext(Context):
         super().__init__(loaded, profile, thread, bound, strategy)
         try:
             self.set_batch(batch)
+            self._work_in(scratch)
         except BaseException:
             self.free()
             raise
-        self.scratch_bytes: int = self._context.update_device_memory_size_for_shapes()
-        """What it has to work in."""
-
-    def work_in(self, memory: DeviceMemory) -> None:
-        """Gives it memory to work in, in place of what it had."""
-        self._drop_graph()
-        if hasattr(self._context, "set_device_memory"):
-            self._context.set_device_memory(memory.address, memory.size_bytes)
-        else:  # TensorRT 10.0
-            self._context.device_memory = memory.address
-        self._warm = False
 
     def enqueue(self) -> None:
         """See Context."""
@@ -169,8 +160,22 @@ class GraphContext(Context):
 
     def free(self) -> None:
         """See Context."""
-        self._drop_graph()
+        if self._graph:
+            self._graph.free()
+            self._graph = None
         super().free()
+
+    def _work_in(self, scratch: DeviceMemory) -> None:
+        needed_bytes = self._context.update_device_memory_size_for_shapes()
+        if needed_bytes > scratch.size_bytes:
+            raise ExecutionFailed(
+                f"TensorRT wants {needed_bytes} bytes to work in for a batch of {self._batch}, more than it said: "
+                f"{scratch.size_bytes}. Serve without CUDA graphs"
+            )
+        if hasattr(self._context, "set_device_memory"):
+            self._context.set_device_memory(scratch.address, scratch.size_bytes)
+        else:  # TensorRT 10.0
+            self._context.device_memory = scratch.address
 
     def _capture(self) -> None:
         stream = self._thread.stream
@@ -179,8 +184,3 @@ class GraphContext(Context):
                 self._graph = graphs.capture(stream, lambda: bool(self._context.execute_async_v3(stream)))
         except Exception as why:  # of the driver's, too: the batch can still run the ordinary way
             self._capturing.refused(str(why))
-
-    def _drop_graph(self) -> None:
-        if self._graph:
-            self._graph.free()
-            self._graph = None

@@ -178,4 +178,8 @@ def _lane_bytes(loaded: Loaded) -> int:
     tensors += [feed.values(extra, layout.max_batch).nbytes for extra in layout.extras]
     tensors += [each.size_bytes or 0 for each in layout.outputs]
     scratch = [profile.scratch_bytes for profile in layout.profiles]
-    return feed.source.lane_bytes + sum(tensors) + (max(scratch) if loaded.capturing.wanted else sum(scratch))
+    return (
+        feed.source.lane_bytes
+        + sum(tensors)
+        + (layout.scratch_bytes if loaded.capturing.wanted else sum(scratch))
+    )

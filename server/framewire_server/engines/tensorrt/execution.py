@@ -109,26 +109,9 @@ class Execution:
         return Context(self._loaded, profile, self._thread, self._bound, strategy)
 
     def _graph_context(self, profile: Profile, batch: int) -> Context:
-        context = GraphContext(self._loaded, profile, batch, self._thread, self._bound)
-        try:
-            context.work_in(self._scratch_of(context.scratch_bytes))
-        except BaseException:
-            context.free()
-            raise
-        return context
-
-    def _scratch_of(self, size_bytes: int) -> DeviceMemory:
-        """Memory of so many bytes at least, in which all contexts work from now on."""
-        if self._scratch and self._scratch.size_bytes >= size_bytes:
-            return self._scratch
-        memory = self._thread.allocate(max(size_bytes, 1))
-        for context in self._contexts.values():
-            assert isinstance(context, GraphContext)
-            context.work_in(memory)
-        if self._scratch:
-            self._scratch.free()
-        self._scratch = memory
-        return memory
+        if self._scratch is None:
+            self._scratch = self._thread.allocate(max(self._loaded.layout.scratch_bytes, 1))
+        return GraphContext(self._loaded, profile, batch, self._thread, self._bound, self._scratch)
 
     def _make_extra(
         self, extra: PlanTensor, made: ExitStack

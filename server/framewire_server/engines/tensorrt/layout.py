@@ -50,6 +50,8 @@ class Layout:
     extras: tuple[PlanTensor, ...]
     outputs: tuple[OutputLayout, ...]
     profiles: tuple[Profile, ...]
+    scratch_bytes: int
+    """What contexts of any profile need to work in, if they share it."""
 
     @property
     def max_batch(self) -> int:
@@ -124,7 +126,15 @@ def lay_out(
         tuple(feed.extras),
         tuple(OutputLayout(each, _largest(sizes[each.name])) for each in outputs),
         tuple(profiles),
+        max(_stated_scratch_bytes(engine), *(profile.scratch_bytes for profile in profiles)),
     )
+
+
+def _stated_scratch_bytes(engine: Any) -> int:
+    """What the documents want of memory that is given to a context: the engine's own figure, by the name that it has in
+    every TensorRT but 10.0."""
+    stated = getattr(engine, "device_memory_size_v2", None)
+    return int(getattr(engine, "device_memory_size", 0) if stated is None else stated)
 
 
 def _check(tensor: PlanTensor, shape: tuple[int, ...], where: str) -> None:
