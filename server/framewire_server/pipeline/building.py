@@ -42,7 +42,7 @@ class Recipe:
     top_k: int | None = None
     """Anchors of each picture that the plan hands out; None for all."""
     calibration: tuple[Path, ...] = ()
-    """Pictures by which FP16 and BF16 are checked."""
+    """Pictures by which FP16 is checked."""
     build: BuildOptions = field(default_factory=BuildOptions)
 
 
@@ -114,8 +114,9 @@ class _Build:
 
     def __call__(self) -> bytes:
         recipe, spec = self.recipe, self.spec
-        feeds = _feeds(spec, recipe.calibration) if recipe.precision in ("fp16", "bf16") else ()
-        network = _prepared(in_precision(self.network, recipe.precision, tuple(feeds)), spec, recipe)
+        pictures = recipe.calibration if recipe.precision == "fp16" else ()
+        halved = in_precision(self.network, recipe.precision, tuple(feeds(spec, pictures)))
+        network = _prepared(halved, spec, recipe)
         thread = self.gpu.enter()
         try:
             return build_plan(network, recipe.build, progress=self.progress)
@@ -158,7 +159,7 @@ def _with_top_k(network: onnx.ModelProto, spec: ModelSpec, count: int) -> onnx.M
         raise ModelError(f"top-k: {error}; build without it") from error
 
 
-def _feeds(spec: ModelSpec, pictures: tuple[Path, ...]) -> Iterator[Feed]:
+def feeds(spec: ModelSpec, pictures: tuple[Path, ...]) -> Iterator[Feed]:
     """What the network is fed for each picture, a batch as large as it must be."""
     image = spec.signature.image
     assert image is not None
@@ -187,7 +188,7 @@ def _noted_recipe(recipe: Recipe) -> dict[str, Any]:
     build = recipe.build
     return {
         "precision": recipe.precision,
-        "calibration": _digests(recipe.calibration) if recipe.precision in ("fp16", "bf16") else [],
+        "calibration": _digests(recipe.calibration) if recipe.precision == "fp16" else [],
         "top_k": recipe.top_k,
         "batches": list(build.batches or (1,)),
         "workspace_bytes": build.workspace_bytes,
