@@ -287,6 +287,14 @@ def test_the_command_writes_a_plan_beside_the_model(newest: Simulation, tmp_path
     assert {file.name for file in tmp_path.iterdir()} == {"a.onnx", "a.plan"}
 
 
+def test_the_command_takes_the_folder_of_a_model(newest: Simulation, tmp_path: Path) -> None:
+    model(tmp_path)
+    code, said = run(tmp_path)
+    assert code == 0 and f"framewire serve {tmp_path / 'a.plan'} --device cuda" in said
+    code, said = run(tmp_path / "a.plan", "-o", tmp_path / "b.plan")
+    assert code == 1 and "TensorRT" in said and not (tmp_path / "b.plan").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

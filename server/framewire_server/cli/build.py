@@ -82,10 +82,12 @@ def build(
     require("server", "models build")
     from framewire_server.engines.tensorrt.builder import BuildOptions
     from framewire_server.errors import OperatorError
+    from framewire_server.models.places import locate
     from framewire_server.pipeline.building import Recipe
 
-    target = output or file.with_suffix(".plan")
+    target = output
     try:
+        target = output or locate(file).with_suffix(".plan")
         recipe = Recipe(
             precision=precision,
             top_k=top_k,
