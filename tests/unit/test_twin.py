@@ -209,6 +209,7 @@ def test_what_the_kernel_resizes(interpolation: str) -> None:
     [
         (tensor("int64", 4, 4), "neither uint8"),
         (Tensor("image", (None, 3, None, 4), "float32"), "no fixed height"),
+        (tensor("float32", 4, 4, channels=1), "has 1 channels, and rgb has 3"),
     ],
 )
 def test_an_input_that_takes_no_pictures(image: Tensor, reason: str) -> None:

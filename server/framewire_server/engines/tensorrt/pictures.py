@@ -84,7 +84,7 @@ class KernelInput:
         self.max_batch = max_batch
         self.dtype = image.dtype
         self._wanted = arguments(image, channels_last=channels_last, preprocessing=preprocessing)
-        self._shape = image.shape
+        self._batched = len(image.shape) == 4
         self._preprocessing = preprocessing
         self._whole = whole_pictures and resizes(preprocessing)
         self._decoder = decoder
@@ -94,10 +94,7 @@ class KernelInput:
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """See Input."""
-        sides = tuple(
-            size or 0 for size in self._shape[-3:]
-        )  # none of them is open, or there were no arguments
-        return (batch, *sides) if len(self._shape) == 4 else sides
+        return (batch, *self._wanted.item) if self._batched else self._wanted.item
 
     def new_rows(self, thread: GpuThread) -> tuple[PictureRows, Callable[[], None]]:
         """See Input."""

@@ -57,6 +57,11 @@ class Colour(enum.IntEnum):
     RGB = 1
     GREY = 2
 
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        return 1 if self is Colour.GREY else 3
+
 
 class Type(enum.IntEnum):
     """The tensor's elements, by NumPy's names in capitals."""
@@ -84,9 +89,11 @@ class Arguments(NamedTuple):
     scale: tuple[float, float, float]
 
     @property
-    def channels(self) -> int:
-        """Channels of the tensor."""
-        return 1 if self.colour is Colour.GREY else 3
+    def item(self) -> tuple[int, int, int]:
+        """Shape of a row of the tensor."""
+        if self.channels_last:
+            return self.height, self.width, self.colour.channels
+        return self.colour.channels, self.height, self.width
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -118,6 +125,12 @@ def arguments(image: Tensor, *, channels_last: bool, preprocessing: Preprocessin
     height, width = image.shape[-3:-1] if channels_last else image.shape[-2:]
     if not height or not width:
         raise ValueError(f"input {image} has no fixed height and width")
+    colour = _COLOURS[preprocessing.colour]
+    channels = image.shape[-1 if channels_last else -3]
+    if channels not in (None, colour.channels):  # more would be written than there is room for
+        raise ValueError(
+            f"input {image} has {channels} channels, and {preprocessing.colour} has {colour.channels}"
+        )
     if image.dtype.upper() not in Type.__members__:
         raise ValueError(f"input {image} is neither uint8 nor float16 nor float32")
     dtype = np.dtype(image.dtype)
@@ -127,7 +140,7 @@ def arguments(image: Tensor, *, channels_last: bool, preprocessing: Preprocessin
     return Arguments(
         width,
         height,
-        _COLOURS[preprocessing.colour],
+        colour,
         channels_last,
         Type[image.dtype.upper()],
         blue | green << 8 | red << 16,

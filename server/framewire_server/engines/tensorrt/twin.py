@@ -119,7 +119,7 @@ def _convert(rows: NDArray[np.uint8], wanted: Arguments) -> NDArray[np.generic]:
         values = np.rint(values, dtype=np.float32).astype(np.uint8)
     else:
         mean, scale = (
-            np.array(part[: wanted.channels], wanted.dtype) for part in (wanted.mean, wanted.scale)
+            np.array(part[: wanted.colour.channels], wanted.dtype) for part in (wanted.mean, wanted.scale)
         )
         values = (values.astype(wanted.dtype) - mean) * scale
     return np.ascontiguousarray(values if wanted.channels_last else values.transpose(0, 3, 1, 2))
