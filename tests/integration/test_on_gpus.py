@@ -10,7 +10,9 @@ from typing import Any
 
 import grpc
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from framewire.v1 import detection_pb2 as pb
 from framewire.v1 import model_pb2
@@ -37,6 +39,7 @@ from tests.integration.models_on_disk import (
 )
 from tests.serving import served
 from tests.sim import SimGpu, Simulation, install
+from tests.sim.plans import PlanSpec, Range, encode
 from tests.unit import onnx_models
 from tests.unit.onnx_models import Thing
 from tests.wire import config, stub, talk
@@ -351,3 +354,20 @@ def test_inspect_looks_into_a_plan_of_others_where_there_is_a_gpu(
     shown = capsys.readouterr().out
     assert "input   images [?, 3, 32, 32] float32" in shown
     assert "family         yolov8" in shown and "labels         2: cat, dog" in shown
+
+
+async def test_a_plan_whose_image_is_no_picture_is_refused(sim: Simulation, tmp_path: Path) -> None:
+    """Whole numbers of 32 bits: the graph casts them, and nothing says what they would be of a picture."""
+    network = onnx.load(yolo(tmp_path / "street.onnx"))
+    image = network.graph.input[0]
+    cast = helper.make_node("Cast", ["numbers"], [image.name], to=TensorProto.FLOAT)
+    network.graph.node.insert(0, cast)
+    image.name, image.type.tensor_type.elem_type = "numbers", TensorProto.INT32
+    profile: dict[str, Range] = {"numbers": ((1, 3, 32, 32), (4, 3, 32, 32), (4, 3, 32, 32))}
+    one = sim.gpus[0]
+    spec = PlanSpec(sim.personality.numbers, one.name, one.compute_capability, profiles=[profile])
+    plan = tmp_path / "street.plan"
+    plan.write_bytes(join(METADATA, encode(spec, network.SerializeToString())))
+    with pytest.raises(ModelError, match="no pictures as they can be prepared: input numbers"):
+        async with on_gpus(plan, cache=tmp_path):
+            pass

@@ -212,7 +212,12 @@ def _load(gpu: SharedGpu, memory: GpuMemory, model: _Model, most: int, config: S
     image = taken.get(ROWS) or taken.get(own.name)
     if image is None:
         raise ModelError(f"{spec.path}: its plan has no input {own.name}; it has {', '.join(taken)}")
-    source, preparer = _input(gpu, image, spec, most, config)
+    try:
+        source, preparer = _input(gpu, image, spec, most, config)
+    except ValueError as error:
+        raise ModelError(
+            f"{spec.path}: its plan takes no pictures as they can be prepared: {error}"
+        ) from error
     engine = TensorRtEngine(
         content,
         gpu,
@@ -230,7 +235,8 @@ def _load(gpu: SharedGpu, memory: GpuMemory, model: _Model, most: int, config: S
 def _input(
     gpu: SharedGpu, image: Tensor, spec: ModelSpec, most: int, config: ServerConfig
 ) -> tuple[Input, Preparer]:
-    """How pictures come into a plan's input `image`: bytes as they are placed, or through our kernel."""
+    """How pictures come into a plan's input `image`: bytes as they are placed, or through our kernel. Raises ValueError
+    for an input of another kind."""
     most = (image.shape[0] if len(image.shape) == 4 else 1) or most
     preprocessing, pixels = spec.preprocessing, config.max_frame_pixels
     whole = config.prepare_on == "gpu"
