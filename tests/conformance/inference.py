@@ -54,11 +54,11 @@ class Inference(ast.NodeVisitor):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
-            place = self._scopes[-1], alias.asname or alias.name
-            if (name := f"{node.module}.{alias.name}") in self.libraries:
-                self._things[place] = Thing(name, form="module")
-            elif not name.startswith(("framewire", "tests.")):
-                self._things[place] = _ELSEWHERE
+            name = f"{node.module}.{alias.name}"
+            thing = OWN if name.startswith(("framewire", "tests.")) else _ELSEWHERE
+            if name in self.libraries:
+                thing = Thing(name, form="module")
+            self._things[self._scopes[-1], alias.asname or alias.name] = thing
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._classes.append(node.name)

@@ -15,19 +15,19 @@ from tests.conformance.vocabulary import MODULES
 pytestmark = [pytest.mark.conformance, pytest.mark.timeout(300)]  # the first one installs
 ROOT = Path(__file__).parents[2]
 SERVER = ROOT / "server/framewire_server"
-GPU_TESTS = ROOT / "tests/gpu"
+ON_GPUS = ROOT / "tests/gpu", ROOT / "bench/gpu"
 
 
 def modules() -> list[Path]:
     """The files that may touch the libraries: they alone get hold of them."""
-    files = [*(SERVER / "engines/tensorrt").glob("*.py"), *GPU_TESTS.glob("**/*.py")]
+    files = [path for folder in (SERVER / "engines/tensorrt", *ON_GPUS) for path in folder.glob("*.py")]
     gets = re.compile(rf"\b({'|'.join(MODULES)})\(\)")
     return sorted({*files, *(path for path in SERVER.rglob("*.py") if gets.search(path.read_text()))})
 
 
 @pytest.fixture(scope="session")
 def known() -> set[str]:
-    files = [*SERVER.rglob("*.py"), *GPU_TESTS.rglob("*.py")]
+    files = [path for folder in (SERVER, *ON_GPUS) for path in folder.rglob("*.py")]
     return {*BUILTIN, *(name for path in files for name in attributes_in(path.read_text()))}
 
 
@@ -46,4 +46,13 @@ def test_the_use_of_all_libraries_is_seen(libraries: Mapping[str, Sequence[Api]]
         ("pycuda.driver", "", "memcpy_htod_async"),
         ("pycuda.driver", "Context", "push"),
         ("pycuda.driver", "Event", "record"),
+        ("pycuda.driver", "Function", "__call__"),
+        ("tensorrt", "Runtime", "deserialize_cuda_engine"),
+        ("tensorrt", "IExecutionContext", "execute_async_v3"),
+        ("tensorrt", "IExecutionContext", "set_tensor_address"),
+        ("tensorrt", "Builder", "build_serialized_network"),
+        ("tensorrt", "IBuilderConfig", "progress_monitor"),
+        ("cuda.bindings.driver", "", "cuGraphLaunch"),
+        ("nvidia.nvimgcodec", "Decoder", "decode"),
     } <= used
+    assert len(used) > 100

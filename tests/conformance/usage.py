@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 from tests.conformance.api import Member
 from tests.conformance.inference import Inference, Libraries, is_self
-from tests.conformance.vocabulary import CALLED_OTHERWISE, OPTIONAL_CALLBACKS, Thing
+from tests.conformance.vocabulary import ASKED_BY_NAME, CALLED_OTHERWISE, OPTIONAL_CALLBACKS, Thing
 
 _ROUNDS = 3  # what a later line assigns is known to an earlier one in the next round
 
@@ -162,9 +162,12 @@ class _Reader(Inference):
         thing = self.evaluate(node.args[0])
         if not thing or not thing.library:
             return
-        if isinstance(node.args[1], ast.Constant):
-            self._check_member(node, thing, str(node.args[1].value))
-        else:
+        asked = node.args[1]
+        variable = self._file.rpartition("/")[2], ast.unparse(asked)
+        names = (str(asked.value),) if isinstance(asked, ast.Constant) else ASKED_BY_NAME.get(variable)
+        for name in names or ():
+            self._check_member(node, thing, name)
+        if not names:
             self._report(node, f"{ast.unparse(node)} asks {thing.library} for a name that cannot be checked")
 
     def _check_call(self, node: ast.Call, thing: Thing, name: str) -> None:
@@ -172,6 +175,7 @@ class _Reader(Inference):
         positional = sum(not isinstance(argument, ast.Starred) for argument in arguments)
         keywords = {keyword.arg for keyword in node.keywords if keyword.arg}
         spread = positional < len(arguments) or len(keywords) < len(node.keywords)
+        self.used.add((thing.library, thing.owner, name))
         for api in self.libraries[thing.library]:
             member = (api.owner(thing.owner) or {}).get(name)
             if member is None or not member.overloads:

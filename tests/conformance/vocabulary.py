@@ -108,3 +108,8 @@ OPTIONAL_CALLBACKS = frozenset({"reallocate_output"})
 
 CALLED_OTHERWISE = MappingProxyType({("IErrorRecorder", "num_errors"): "get_num_errors"})
 """Callbacks that the bindings look for by another name than they are bound with."""
+
+ASKED_BY_NAME = MappingProxyType({
+    ("decoding.py", "kind"): ("HW_GPU_ONLY", "HYBRID_CPU_GPU", "GPU_ONLY"),
+})  # fmt: skip
+"""What a variable holds that a file gives getattr, by file and variable."""
