@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -243,6 +244,15 @@ def test_detect_passes_on_why_a_model_file_cannot_be_served(photos: Path, tmp_pa
     message = refusal("detect", photos / "a.jpg", "--model", path)
     assert message.startswith(f"{path}: it is a PyTorch checkpoint.")
     assert "yolo export model=pets.pt format=onnx dynamic=True" in message
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pycuda") is not None, reason="there may be a GPU")
+def test_detect_serves_a_plan_on_a_gpu_and_passes_on_why_it_cannot(photos: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "street.engine"
+    plan.write_bytes(b"ftrt" + bytes(64))
+    message = refusal("detect", photos, "--model", plan)
+    assert message.startswith("no model can run on a GPU: pycuda.driver cannot be used")
+    assert "`framewire doctor` looks for the cause" in message
 
 
 def test_serve_refuses_a_port_in_use_and_says_what_to_do(pets: Path) -> None:

@@ -371,3 +371,14 @@ async def test_a_plan_whose_image_is_no_picture_is_refused(sim: Simulation, tmp_
     with pytest.raises(ModelError, match="no pictures as they can be prepared: input numbers"):
         async with on_gpus(plan, cache=tmp_path):
             pass
+
+
+async def test_a_model_whose_only_gpu_breaks_is_told_to_be_unhealthy(sim: Simulation, tmp_path: Path) -> None:
+    model = yolo(tmp_path / "street.onnx")
+    async with on_gpus(model, cache=tmp_path, gpu_lanes=1, max_batch=1) as ready:
+        assert await answers(ready.address, [255])
+        sim.faults.break_gpu(700)
+        responses = await talk(ready.address, [config(), *(picture(n, 255) for n in range(6))])
+        results = [each.result for each in responses if each.WhichOneof("payload") == "result"]
+        assert [result.error.reason for result in results] == [pb.FRAME_ERROR_REASON_MODEL_FAILED] * 6
+        await until(ready.address, "street", Status.NOT_SERVING)

@@ -16,7 +16,7 @@ from framewire_server.pipeline.gpu_memory import GpuMemory
 from framewire_server.pipeline.gpus import Gpus, OneGpuOrNone, notes
 from tests.sim import install
 
-DOCTOR = "`framewire doctor` looks for the cause; without --device cuda models run on the CPU"
+DOCTOR = "`framewire doctor` looks for the cause"
 PLAN = b"ftrt" + bytes(64)
 
 

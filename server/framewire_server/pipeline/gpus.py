@@ -69,7 +69,7 @@ class Gpus:
             gpu.close(timeout_s)
 
 
-_DOCTOR = "`framewire doctor` looks for the cause; without --device cuda models run on the CPU"
+_DOCTOR = "`framewire doctor` looks for the cause"
 
 
 class OneGpuOrNone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,8 @@ from framewire._errors import FramewireError
 
 _LISTENING = "listening on "
 _STOP_S = 15.0
-_MODEL_SUFFIXES = frozenset({".onnx", ".engine", ".plan", ".pt"})
+_PLAN_SUFFIXES = frozenset({".engine", ".plan"})
+_MODEL_SUFFIXES = frozenset({".onnx", ".pt"}) | _PLAN_SUFFIXES
 
 
 class ServerNotStarted(FramewireError):
@@ -30,8 +32,11 @@ def means_a_file(model: str) -> bool:
 
 @contextlib.contextmanager
 def private_server(model: Path, *arguments: str) -> Iterator[str]:
-    """Serves `model` on a free port of this machine and yields HOST:PORT. Raises ServerNotStarted."""
+    """Serves `model` on a free port of this machine and yields HOST:PORT: a TensorRT plan on a GPU, all else on what
+    FRAMEWIRE_DEVICE says. Raises ServerNotStarted."""
     command = [sys.executable, "-m", "framewire_server", "serve", str(model), "--listen", "127.0.0.1:0"]
+    if model.suffix.lower() in _PLAN_SUFFIXES and "FRAMEWIRE_DEVICE" not in os.environ:
+        command += ["--device", "cuda"]  # it runs nowhere else
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [*command, "--until-stdin-closes", *arguments],
