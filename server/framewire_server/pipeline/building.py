@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -51,8 +51,15 @@ class Plan:
     """A plan, and what was noted about it."""
 
     content: memoryview
-    metadata: dict[str, Any]
-    """What stands before the plan in its file (see engines/tensorrt/prefix.py)."""
+    key: str
+    """What the cache knows it by."""
+    notes: Callable[[], dict[str, Any]] = field(repr=False)
+    """Gives the metadata. What a family asked of the network is asked again for it, so only files pay."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What stands before the plan in its file (see engines/tensorrt/prefix.py)."""
+        return self.notes()
 
     def file(self) -> bytes:
         """The content of its plan file."""
@@ -99,7 +106,7 @@ def plan_for(
         plan = cache.plan(key, build) if cache is not None else memoryview(build())
     except ModelError as error:
         raise ModelError(f"{spec.path}: {error}") from error
-    return Plan(plan, _metadata(spec, network, recipe, target, key))
+    return Plan(plan, key, lambda: _metadata(spec, network, recipe, target, key))
 
 
 @dataclass(frozen=True, slots=True)

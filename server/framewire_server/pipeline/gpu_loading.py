@@ -18,7 +18,7 @@ from framewire_server.engines.front import ROWS
 from framewire_server.engines.opencv import OpenCvPreparer
 from framewire_server.engines.port import Preparer
 from framewire_server.engines.tensorrt.builder import BuildOptions
-from framewire_server.engines.tensorrt.cache import OURS, PlanCache
+from framewire_server.engines.tensorrt.cache import PlanCache
 from framewire_server.engines.tensorrt.engine import TensorRtEngine
 from framewire_server.engines.tensorrt.inputs import ByteInput, Input
 from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, nvimgcodec
@@ -192,7 +192,7 @@ class _Built:
         if self._last is None or self._forgotten:
             return False
         self._forgotten = True
-        self._cache.forget(self._last.metadata[OURS]["key"])
+        self._cache.forget(self._last.key)
         return True
 
 
