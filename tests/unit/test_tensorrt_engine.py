@@ -22,13 +22,16 @@ from framewire_server.engines.front import ROWS
 from framewire_server.engines.tensorrt.contexts import ExecutionFailed
 from framewire_server.engines.tensorrt.engine import TensorRtEngine
 from framewire_server.engines.tensorrt.inputs import ByteInput
-from framewire_server.engines.tensorrt.keeper import SharedGpu
+from framewire_server.engines.tensorrt.keeper import Kept, SharedGpu
+from framewire_server.engines.tensorrt.outputs import GrowingOutput
+from framewire_server.engines.tensorrt.plan_tensors import PlanTensor
 from framewire_server.engines.tensorrt.plans import read_plan
 from framewire_server.engines.tensorrt.prefix import join
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
 from framewire_server.errors import ModelError
 from framewire_server.tensors import Answer, Tensor
 from tests.sim import Simulation
+from tests.sim.memory import Kind
 from tests.sim.plugins import write_library
 from tests.unit.gpu_networks import BRIGHT, MEAN, SIZE, network, plan
 
@@ -288,6 +291,27 @@ def test_outputs_of_any_size_come_in_memory_that_grows(
             assert found == [bright, [0, 1, 2] * (len(bright) // 3)]
 
 
+def test_memory_that_tensorrt_outgrows_stays_until_the_batch_is_done(sim: Simulation, gpu: SharedGpu) -> None:
+    def sizes() -> list[int]:
+        return sorted(each.size_bytes for each in sim.memory.live() if each.kind is Kind.DEVICE)
+
+    def outgrow(kept: Kept) -> None:
+        output = GrowingOutput(kept.thread, PlanTensor("found", (2, None), "int64", on_host=False))
+        assert output.grow(16) == output.grow(16)
+        output.grow(64)
+        assert sizes() == [16, 64]  # what was enqueued may still write to the first
+        kept.thread.clear(output.grow(48), 64)
+        output.take_shape((2, 3))
+        output.fetch((2, -1))
+        kept.thread.synchronise()
+        assert output.read().tolist() == [[0, 0, 0], [0, 0, 0]]
+        assert sizes() == [64]
+        output.free()
+        assert sizes() == []
+
+    gpu.call(outgrow)
+
+
 def test_an_output_that_gets_no_memory_fails_its_batch_and_says_why(sim: Simulation, gpu: SharedGpu) -> None:
     with made(gpu, plan(sim, network(BRIGHT), (1, 8))) as engine, lane(gpu, engine) as one:
         assert one.means(engine, 200) == [200]
@@ -374,6 +398,23 @@ def test_rows_that_nobody_holds_are_freed_and_the_others_with_the_engine(
     gpu.call(lambda kept: None)
     assert not sim.memory.live()
     del kept
+
+
+def test_detaching_frees_all_that_the_lane_had_of_the_engine(sim: Simulation, gpu: SharedGpu) -> None:
+    content = plan(sim, network("half", extra=True), (1, 2), (3, 4))
+    with made(gpu, content, extra_inputs={"add": np.zeros(1)}, graphs=True) as engine, lane(gpu) as one:
+        rows = [filled(engine, *range(count)) for count in (1, 2, 3)]
+        one.do(engine.attach)
+        one.do(engine.detach)
+        before = len(sim.memory.live())  # the thread keeps nothing but its stream
+        one.do(engine.attach)
+        for _ in range(3):
+            for count in (1, 2, 3):
+                one.do(partial(engine.infer, rows[count - 1], count))
+        assert len(sim.memory.live()) > before
+        one.do(engine.detach)
+        assert len(sim.memory.live()) == before
+        assert sim.alive() == ["ICudaEngine"]
 
 
 def test_attaching_twice_is_attaching_anew(sim: Simulation, gpu: SharedGpu) -> None:
