@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import threading
 from collections.abc import Collection, Sequence
@@ -17,7 +16,7 @@ from tests.sim.memory import Memory
 from tests.sim.personalities import Personality
 from tests.sim.streams import SimStream, Streams
 from tests.sim.threads import Threads
-from tests.sim.violations import SimViolation, Violation, Violations
+from tests.sim.violations import Expectation, SimViolation, Violations, thread_name
 
 
 class Simulation:
@@ -107,9 +106,9 @@ class Simulation:
             stream.capture.invalidate(call)
             raise CudaFailure(call, errors.STREAM_CAPTURE_UNSUPPORTED)
 
-    def expected(self, *rules: str) -> contextlib.AbstractContextManager[list[Violation]]:
-        """See Violations.expected."""
-        return self.violations.expected(*rules)
+    def expected(self, *rules: str) -> Expectation:
+        """A block that breaks rules; see Expectation."""
+        return Expectation(self.violations, rules)
 
     def born(self, thing: object, name: str, gpu: int, size_bytes: int) -> None:
         """An object of TensorRT that holds GPU memory begins to live."""
@@ -135,7 +134,7 @@ class Simulation:
     def leak(self, what: str) -> None:
         """Something was dropped where it could not be freed."""
         with self.lock:
-            self.leaks.append(f"{what} (thread {threading.current_thread().name})")
+            self.leaks.append(f"{what} (thread {thread_name()})")
 
     def finish(self) -> None:
         """Ends the simulation. Raises SimViolation for all that was broken or is left."""

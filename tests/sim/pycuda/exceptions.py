@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 from tests.sim import errors
 from tests.sim.errors import CudaFailure
 
@@ -46,13 +43,17 @@ def translated(failure: CudaFailure) -> Error:
     return LogicError(str(failure))
 
 
-@contextlib.contextmanager
-def translation() -> Iterator[None]:
-    """Raises pycuda's exceptions for the driver's errors in the block."""
-    try:
-        yield
-    except CudaFailure as failure:
-        raise translated(failure) from None
+class translation:  # noqa: N801 - reads as a statement
+    """Raises pycuda's exceptions for the driver's errors in the block.
+
+    No generator: on Python 3.13 one that an exception leaves holds the block's variables until they are collected."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, CudaFailure):
+            raise translated(error) from None
 
 
 def fail(call: str, code: int, more: str = "") -> Error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.networks import Shape
@@ -273,19 +272,8 @@ class IExecutionContext(Bound):
         self._reporter.error(f"IExecutionContext::{call}: Error Code 3: API Usage Error ({why})")
         return False
 
-    @contextlib.contextmanager
-    def _used(self, call: str) -> Iterator[None]:
-        """A context is for one thread at a time."""
-        me = threading.get_ident()
-        before, self._user = self._user, me
-        if before not in (None, me):
-            self._simulation.violations.record(
-                "concurrency", f"{call} while another thread is in the context"
-            )
-        try:
-            yield
-        finally:
-            self._user = before
+    def _used(self, call: str) -> _Use:
+        return _Use(self, call)
 
     def __enter__(self) -> IExecutionContext:
         return self
@@ -302,3 +290,23 @@ class IExecutionContext(Bound):
             self._simulation.violations.record(
                 "lifetime", "an IExecutionContext was freed while its work is pending"
             )
+
+
+class _Use:
+    """A call of a context, which is for one thread at a time. (No generator: see pycuda.exceptions.translation.)"""
+
+    __slots__ = ("_before", "_call", "_context")
+
+    def __init__(self, context: IExecutionContext, call: str) -> None:
+        self._context, self._call = context, call
+
+    def __enter__(self) -> None:
+        context, me = self._context, threading.get_ident()
+        self._before, context._user = context._user, me
+        if self._before not in (None, me):
+            context._simulation.violations.record(
+                "concurrency", f"{self._call} while another thread is in the context"
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._context._user = self._before
