@@ -36,3 +36,15 @@ def test_the_real_bindings_look_callbacks_up_by_these_names(version: str) -> Non
     binary = (installed(lambda: real.tensorrt(version)).folder / "tensorrt_bindings/tensorrt.so").read_bytes()
     for name in ("get_num_errors", "report_error", "reallocate_output_async", "notify_shape", "phase_start"):
         assert f"\0{name}\0".encode() in binary
+
+
+def test_what_cannot_be_installed_is_skipped_here_and_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    def install() -> None:
+        raise real.Missing("no network")
+
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no network"):
+        installed(install)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no network"):
+        installed(install)
