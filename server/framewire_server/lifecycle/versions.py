@@ -92,7 +92,7 @@ class Versions:
         """Loads and warms up what is to be a model's new version, beside the one that serves. It serves from `swap`
         on; if it is not to, close it. Raises ModelError."""
         self._check_places(candidate)
-        memory.check(weights_bytes, plan=is_plan(candidate.path))
+        memory.check(weights_bytes, plan=await asyncio.to_thread(is_plan, candidate.path))
         pipeline = await self._loading.load(candidate)
         try:
             self._check_version(candidate)
