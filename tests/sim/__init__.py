@@ -8,7 +8,20 @@ speed, of the numerics of a GPU, or of what drivers say.
         sim.faults.plant("context", nth=3)
         ...
 
-Or the fixture `sim` of tests/sim/fixtures.py, or `python -m tests.sim serve ...` for the command.
+Leaving the block raises SimViolation for whatever was broken, wherever it was swallowed. Its rules, by name:
+
+- address, alignment, bounds: an address that is no memory, not enough of it, of another GPU, or not aligned
+- async, race: work that nobody awaited; two streams (or a stream and the host) in the same memory without an event
+- source, lifetime: memory that changed or went while a copy or an inference of it was pending
+- pinned, default-stream, blocking: pageable copies, the default stream, a GPU awaited on an event loop
+- context, thread-exit, ownership, leak: no context or a wrong one, left pushed, freed elsewhere, not freed at all
+- concurrency, profile, capture: contexts, profiles and graphs used as they must not be
+- kernel, progress, recorder: arguments of a launch, a monitor that raises, a recorder without `get_num_errors`
+
+`with sim.expected("race"):` is for tests that break one on purpose. What never ran on a GPU is proved here only as far
+as these rules, taken from headers, sources and documentation, are those of the hardware.
+
+There is also the fixture `sim` of tests/sim/fixtures.py, and `python -m tests.sim serve ...` for the command.
 """
 
 from tests.sim.gpus import SimGpu
