@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.cameras import Camera, Crew, File, Seen, Site, allow_many_files, crew
 from bench.gpu.scenes import SIZES, jpeg
-from bench.gpu.standin import FRAME_S, SIZE, detector, lanes_alone
+from bench.gpu.standin import FRAME_S, SIZE, detector, lanes_alone, showing
 from bench.gpu.table import Table
 from bench.gpu.timing import seconds
 from bench.load import Process, started
@@ -31,6 +31,7 @@ _BATCH, _LANES = 16, 2
 _IN_FLIGHT = 16
 """Of one stream; many streams share so many more than the server's rows, that it never lacks frames."""
 _ALL_IN_FLIGHT = 512
+_DECODE_TRIES, _DECODE_S = 3, 0.5  # other tenants of a host hold decoding up: the best try counts
 _CAMERAS = 1000
 _OPENED_PER_S = 120
 _LOAD = 0.6
@@ -85,7 +86,10 @@ def _measure(
             busy = (server.cpu_s() - begun_cpu_s) / (time.monotonic() - begun)
             best = max(best, rate)
             limit = min(ceilings, key=lambda name: ceilings[name])
-            note = f"{rate / ceilings[limit]:.2f} of {limit}; the server took {busy:.1f} cores over the whole run"
+            shares = " and ".join(
+                f"{rate / ceilings[name]:.2f} of {name}" for name in dict.fromkeys(["edge", limit])
+            )
+            note = f"{shares}; the server took {busy:.1f} cores over the whole run"
             table.add(f"{what}: {streams} streams", f"{rate:.0f} frames/s", note)
         if max(counts) >= _CAMERAS:
             _ages(table, load, processes, server, frame, best * _LOAD)
@@ -103,10 +107,14 @@ def _ceilings(frame: bytes, prepare: str, cores: int) -> dict[str, float]:
     content = pb.Frame.FromString(frame).content
     found: dict[str, float] = {}
     if prepare != "jpeg":
-        found["decode" if prepare == "gpu" else "decode and resize"] = _decode_rate(content, prepare, cores)
+        found["decode" if prepare == "gpu" else "decode and resize"] = max(
+            _decode_rate(content, prepare, cores) for _ in range(_DECODE_TRIES)
+        )
     gpu = SharedGpu(PyCudaGpu(0))
     try:
-        found["lanes"] = lanes_alone(gpu, detector(gpu, prepare, _BATCH, FRAME_S), _LANES, 1.0)
+        pipeline = detector(gpu, prepare, _BATCH, FRAME_S)
+        fill = showing(pipeline, EncodedFrame(Encoding.JPEG, content))
+        found["lanes"] = lanes_alone(gpu, pipeline, _LANES, 1.0, fill)
         found["copy"] = gpu.call(lambda kept: _copy_rate(kept.thread))
     finally:
         gpu.close()
@@ -117,7 +125,7 @@ def _ceilings(frame: bytes, prepare: str, cores: int) -> dict[str, float]:
 def _decode_rate(content: bytes, prepare: str, cores: int) -> float:
     """Images per second of all cores that do nothing else."""
     preparer = OpenCvPreparer(Preprocessing(Resize.LETTERBOX_CENTRE, "bgr"), 64_000_000)
-    until = time.perf_counter() + 1.0
+    until = time.perf_counter() + _DECODE_S
     cv2.setNumThreads(1)
 
     def work(_: int) -> int:
@@ -130,7 +138,7 @@ def _decode_rate(content: bytes, prepare: str, cores: int) -> float:
         return done
 
     with ThreadPoolExecutor(cores) as pool:
-        return float(sum(pool.map(work, range(cores))))
+        return sum(pool.map(work, range(cores))) / _DECODE_S
 
 
 def _copy_rate(thread: object) -> float:

@@ -7,11 +7,12 @@ import argparse
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -31,10 +32,12 @@ from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer
 from framewire_server.engines.tensorrt.keeper import Kept, SharedGpu
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
+from framewire_server.engines.tensorrt.slots import PictureRows
 from framewire_server.models.repository import Entry
 from framewire_server.pipeline.detector import Detector
 from framewire_server.process import settle
 from framewire_server.tensors import Answer, Tensor
+from framewire_server.vision.decode import EncodedFrame
 from framewire_server.vision.geometry import Resize
 from framewire_server.vision.preprocessing import Preprocessing
 from tests.fakes import fake_spec
@@ -46,6 +49,7 @@ FRAME_S = 0.0002
 _WORK_BYTES = 64 << 20
 """What is filled with zeros again and again, as the work."""
 _ATTACH_S = 30.0
+Fill: TypeAlias = Callable[[Any], None]
 
 
 class StandInEngine:
@@ -167,18 +171,23 @@ def detector(gpu: SharedGpu, prepare: str, max_batch: int, frame_s: float) -> De
     return Detector(spec, StandInEngine(gpu, source, frame_s), preparer)
 
 
-def lanes_alone(gpu: SharedGpu, pipeline: Detector | Engine, lanes: int, seconds: float) -> float:
-    """Frames per second of full batches that nobody has to prepare, on so many lanes."""
+def lanes_alone(
+    gpu: SharedGpu, pipeline: Detector | Engine, lanes: int, seconds: float, fill: Fill = lambda rows: None
+) -> float:
+    """Frames per second of full batches that nobody has to prepare, on so many lanes. `fill` puts pictures into rows
+    before each batch."""
     together = threading.Barrier(lanes, timeout=_ATTACH_S)
 
     def lane(_: int) -> float:
         rows = pipeline.new_rows()
         with gpu.lane_scope():
             pipeline.attach()
+            fill(rows)
             pipeline.infer(rows, pipeline.max_batch)
             together.wait()
             done, begin = 0, time.perf_counter()
             while (taken_s := time.perf_counter() - begin) < seconds or not done:
+                fill(rows)
                 pipeline.infer(rows, pipeline.max_batch)
                 done += pipeline.max_batch
             pipeline.detach()
@@ -186,6 +195,22 @@ def lanes_alone(gpu: SharedGpu, pipeline: Detector | Engine, lanes: int, seconds
 
     with ThreadPoolExecutor(lanes) as pool:
         return sum(pool.map(lane, range(lanes)))
+
+
+def showing(pipeline: Detector, frame: EncodedFrame) -> Fill:
+    """Fills all rows with one picture. It is copied into pinned memory once: later batches show it again."""
+    picture = pipeline.decode(frame)
+    filled: dict[int, list[Any]] = {}
+
+    def fill(rows: Any) -> None:
+        if id(rows) not in filled:
+            for row in range(pipeline.max_batch):
+                pipeline.place(picture, rows, row)
+            filled[id(rows)] = list(getattr(rows, "contents", ()))
+        elif isinstance(rows, PictureRows):
+            rows.contents[:] = filled[id(rows)]
+
+    return fill
 
 
 async def _serve(options: argparse.Namespace) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+_WIDEST = 48
+
 
 class Row(NamedTuple):
     """One finding."""
@@ -38,8 +40,8 @@ def read(file: Path) -> list[Row]:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The rows below each other."""
-    widths = [max((len(row[n]) for row in rows), default=0) for n in (0, 1)]
+    """The rows below each other; a figure that is a sentence pushes its note aside, and no other row's."""
+    widths = [max((len(row[n]) for row in rows if len(row[n]) <= _WIDEST), default=0) for n in (0, 1)]
     return "\n".join(
         f"{what:<{widths[0]}}  {figure:<{widths[1]}}  {note}".rstrip() for what, figure, note in rows
     )

@@ -12,6 +12,7 @@ from bench.gpu import kernel, replay, scenes, standin, table, timing
 from bench.gpu.table import Table, read
 from framewire_server.engines.tensorrt.keeper import SharedGpu
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
+from framewire_server.vision.decode import EncodedFrame, Encoding
 from tests.sim import install
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,8 @@ def test_the_stand_in_runs_on_two_lanes(prepare: str) -> None:
         gpu = SharedGpu(PyCudaGpu(0))
         try:
             pipeline = standin.detector(gpu, prepare, 2, frame_s=0.001)
-            assert standin.lanes_alone(gpu, pipeline, 2, seconds=0.1) > 0
+            fill = standin.showing(pipeline, EncodedFrame(Encoding.JPEG, scenes.jpeg(40, 30, seed=0)))
+            assert standin.lanes_alone(gpu, pipeline, 2, seconds=0.1, fill=fill) > 0
             pipeline.close()
         finally:
             gpu.close()

@@ -15,6 +15,7 @@ import pytest
 
 from framewire_server.engines.tensorrt import probes
 from framewire_server.engines.tensorrt.diagnosis import Diagnosis, Settings, diagnose
+from framewire_server.engines.tensorrt.driver import kernel_module_version
 from framewire_server.engines.tensorrt.fitting import misfits
 from tests.sim import install
 
@@ -107,6 +108,23 @@ def test_driver_tells_gpus_and_memory(stub: Stub, ask_with: Callable[[Path], dic
             "free_bytes": 6 << 30,
         }
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Wed Oct 15 09:21:33 UTC 2025\n",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build  (root@host)  Wed\n",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.159.04  Release Build  (buildbrain)\n",
+    ],
+    ids=["closed", "open", "Jetson"],
+)
+def test_version_of_the_kernel_module(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "version"
+    file.write_text(text + "GCC version:  gcc version 13.3.0 (Ubuntu 13.3.0-6ubuntu2~24.04)\n")
+    assert kernel_module_version(file) == "580.159.04"
+    file.write_text("something else 1.2.3 \n")
+    assert kernel_module_version(file) is None
 
 
 def test_refusals_of_the_driver_are_explained(stub: Stub, ask_with: Callable[[Path], dict[str, Any]]) -> None:

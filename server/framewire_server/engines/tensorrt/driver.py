@@ -108,13 +108,14 @@ class Driver:
         return text.value.decode() if text.value else "unknown"
 
 
-def kernel_module_version() -> str | None:
+def kernel_module_version(file: Path = _KERNEL_MODULE) -> str | None:
     """The version of the driver's kernel module, for example 580.95.05; None where the system tells none."""
     try:
-        text = _KERNEL_MODULE.read_text()
+        text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return _managed_version()
-    found = re.search(r"Kernel Module\D*([\d.]+)", text)
+    # "NVIDIA UNIX x86_64 Kernel Module  535.54.03  ...", or "NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  ..."
+    found = re.search(r"Kernel Module\b.*?\s(\d+(?:\.\d+)+)\s", text)
     return found.group(1) if found else None
 
 
