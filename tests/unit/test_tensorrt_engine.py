@@ -1,123 +1,40 @@
-"""The TensorRT engine on the simulator: every batch, profile, lane, output and fault, and nothing left behind."""
+"""The TensorRT engine on the simulator: every batch, profile, output and lane, and nothing left behind."""
 
 from __future__ import annotations
 
-import _ctypes
 import gc
 import logging
 import random
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from framewire_server.engines.front import ROWS
-from framewire_server.engines.tensorrt.contexts import ExecutionFailed
 from framewire_server.engines.tensorrt.engine import TensorRtEngine
-from framewire_server.engines.tensorrt.inputs import ByteInput
 from framewire_server.engines.tensorrt.keeper import Kept, SharedGpu
 from framewire_server.engines.tensorrt.outputs import GrowingOutput
 from framewire_server.engines.tensorrt.plan_tensors import PlanTensor
 from framewire_server.engines.tensorrt.plans import read_plan
 from framewire_server.engines.tensorrt.prefix import join
-from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
-from framewire_server.errors import ModelError
-from framewire_server.tensors import Answer, Tensor
+from framewire_server.tensors import Tensor
 from tests.sim import Simulation
 from tests.sim.memory import Kind
-from tests.sim.plugins import write_library
+from tests.unit.gpu_lanes import (
+    PATIENCE_S,
+    filled,
+    found_in,
+    graphs_or_not,
+    lane,
+    made,
+    means,
+    on_every_version,
+)
 from tests.unit.gpu_networks import BRIGHT, MEAN, SIZE, network, plan
 
-PATIENCE_S = 20.0
-_T = TypeVar("_T")
-pytestmark = pytest.mark.parametrize(
-    "sim",
-    [{"personality": version} for version in ("10.0", "10.16", "11.4")],
-    indirect=True,
-    ids=["10.0", "10.16", "11.4"],
-)
-graphs_or_not = pytest.mark.parametrize("graphs", [False, True], ids=["plain", "graphs"])
-
-
-@pytest.fixture
-def gpu(sim: Simulation) -> Iterator[SharedGpu]:
-    """GPU 0 of the simulation."""
-    shared = SharedGpu(PyCudaGpu(0))
-    yield shared
-    shared.close(PATIENCE_S)
-
-
-@contextmanager
-def made(gpu: SharedGpu, content: bytes, max_batch: int = 8, **options: Any) -> Iterator[TensorRtEngine]:
-    """An engine of one of the tests' networks, closed afterwards."""
-    engine = TensorRtEngine(content, gpu, ByteInput(SIZE, SIZE, max_batch), ROWS, **options)
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
-class Lane:
-    """A thread that is a lane, and does what it is told."""
-
-    def __init__(self, gpu: SharedGpu) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._scope = gpu.lane_scope()
-        self.do(self._scope.__enter__)
-
-    def start(self, work: Callable[[], _T]) -> Future[_T]:
-        return self._thread.submit(work)
-
-    def do(self, work: Callable[[], _T]) -> _T:
-        return self.start(work).result(PATIENCE_S)
-
-    def means(self, engine: TensorRtEngine, *values: int) -> list[float]:
-        """What the network sees in rows that are each full of a value."""
-        rows = filled(engine, *values)
-        return self.do(lambda: means(engine.infer(rows, len(values)), len(values)))
-
-    def end(self) -> None:
-        self.do(lambda: self._scope.__exit__(None, None, None))
-        self._thread.shutdown()
-
-
-@contextmanager
-def lane(gpu: SharedGpu, *engines: TensorRtEngine) -> Iterator[Lane]:
-    """A lane that is attached to engines."""
-    one = Lane(gpu)
-    try:
-        for engine in engines:
-            one.do(engine.attach)
-        yield one
-    finally:
-        one.end()
-
-
-def filled(engine: TensorRtEngine, *values: int) -> NDArray[np.uint8]:
-    """New rows, each full of a value."""
-    rows = cast("NDArray[np.uint8]", engine.new_rows())
-    for row, value in enumerate(values):
-        rows[row] = value
-    return rows
-
-
-def means(answer: Answer, count: int) -> list[float]:
-    """What was in the rows, as the network saw it. Call it on the lane: its memory goes with it."""
-    assert answer.failures == {}
-    return [float(mean) for mean in answer[MEAN][:count, 0]]
-
-
-def found_in(engine: TensorRtEngine, rows: object, count: int) -> list[list[int]]:
-    """Rows and channels that the network calls bright. Call it on the lane."""
-    found: list[list[int]] = engine.infer(rows, count)[BRIGHT].tolist()
-    return found
+pytestmark = on_every_version
 
 
 # Batches and profiles
@@ -428,227 +345,3 @@ def test_attaching_twice_is_attaching_anew(sim: Simulation, gpu: SharedGpu) -> N
 def test_a_thread_that_is_no_lane_is_told_so(sim: Simulation, gpu: SharedGpu) -> None:
     with made(gpu, plan(sim, network())) as engine, pytest.raises(RuntimeError, match="no lane of GPU 0"):
         engine.attach()
-
-
-# Faults
-
-
-@graphs_or_not
-def test_a_batch_that_is_not_enqueued_fails_in_tensorrts_words_and_the_next_succeeds(
-    sim: Simulation, gpu: SharedGpu, graphs: bool
-) -> None:
-    with made(gpu, plan(sim, network(), (1, 4)), graphs=graphs) as engine, lane(gpu, engine) as one:
-        for count in (2, 4):  # with graphs, a batch size that has run is captured: that is another fault
-            sim.faults.plant("enqueue", log="Error Code 1: the stars are wrong")
-            with pytest.raises(ExecutionFailed, match=f"batch of {count}: .*the stars are wrong"):
-                one.means(engine, *range(count))
-            for values in [(3, 4), (5,), (8, 9)]:
-                assert one.means(engine, *values) == list(values)
-
-
-@graphs_or_not
-def test_a_context_that_is_not_made_fails_the_batch_and_says_what_to_do(
-    sim: Simulation, gpu: SharedGpu, graphs: bool
-) -> None:
-    with made(gpu, plan(sim, network(), (1, 4)), graphs=graphs) as engine, lane(gpu, engine) as one:
-        sim.faults.plant("context", log="Error Code 2: OutOfMemory (Requested size was 7 bytes.)")
-        with pytest.raises(ExecutionFailed, match=r"(?s)OutOfMemory .*fewer models.*--gpu-lanes"):
-            one.means(engine, 1)
-        assert one.means(engine, 2) == [2]
-
-
-@pytest.mark.parametrize("point", ["allocate", "pin"])
-def test_a_lane_that_cannot_be_attached_leaves_nothing(sim: Simulation, gpu: SharedGpu, point: str) -> None:
-    content = plan(sim, network("half", BRIGHT, extra=True), (1, 4))
-    with made(gpu, content, extra_inputs={"add": np.zeros(1)}) as engine, lane(gpu) as one:
-        one.do(engine.attach)
-        one.do(engine.detach)
-        before = len(sim.memory.live())
-        failed = 0
-        for nth in range(1, 10):
-            sim.faults.plant(point, nth=nth)
-            try:
-                one.do(engine.attach)
-            except Exception as error:
-                assert "out of memory" in str(error)
-                failed += 1
-                assert len(sim.memory.live()) == before
-            else:
-                one.do(engine.detach)
-                break
-        assert failed >= 3
-
-
-def test_a_gpu_that_breaks_takes_no_process_with_it(sim: Simulation, gpu: SharedGpu) -> None:
-    with made(gpu, plan(sim, network(), (1, 4))) as engine, lane(gpu, engine) as one:
-        assert one.means(engine, 1) == [1]
-        sim.faults.break_gpu(700)  # CUDA_ERROR_ILLEGAL_ADDRESS
-        for _ in range(2):
-            with pytest.raises(Exception, match=r"illegal|Cuda Runtime"):
-                one.means(engine, 2)
-
-
-# Plans that do not load
-
-
-def refused(gpu: SharedGpu, content: bytes, **options: Any) -> str:
-    """What the operator is told."""
-    with pytest.raises(ModelError) as caught, made(gpu, content, where="dogs.engine", **options):
-        pass
-    return str(caught.value)
-
-
-def test_a_plan_of_another_version_is_refused_in_tensorrts_words_and_with_what_to_build(
-    sim: Simulation, gpu: SharedGpu
-) -> None:
-    said = refused(gpu, plan(sim, network(), version=(9, 1, 0, 4)))
-    assert said.startswith(f"dogs.engine: TensorRT {sim.personality.version} cannot load it: ")
-    assert "not compatible with this version of TensorRT" in said
-    assert "got 9.1.0.4" in said
-    assert "framewire models build FILE.onnx" in said
-
-
-def test_a_plan_that_is_none_is_refused(sim: Simulation, gpu: SharedGpu) -> None:
-    assert "magicTag does not match" in refused(gpu, b"not a plan")
-    sim.faults.plant("deserialise")
-    assert "Internal Error" in refused(gpu, plan(sim, network()))
-    with made(gpu, plan(sim, network())):
-        pass
-
-
-def test_a_plan_of_a_missing_plugin_is_refused_with_the_way_to_name_its_library(
-    sim: Simulation, gpu: SharedGpu, tmp_path: Path
-) -> None:
-    content = plan(sim, network(), plugins=("Doubled_TRT", "Yolo_TRT"))
-    assert "Cannot find plugin: Doubled_TRT" in refused(gpu, content)
-    one = write_library(tmp_path / "libdoubled.so", "Doubled_TRT")
-    assert "--plugin" in refused(gpu, content, plugins=(one,))
-    two = write_library(tmp_path / "libyolo.so", "Yolo_TRT")
-    with made(gpu, content, plugins=(one, two)):
-        assert sim.plugin_inits == [""]
-        assert sim.plugin_libraries == [str(one), str(two)]
-
-
-def test_a_plugin_library_that_is_missing_or_none_is_named(
-    sim: Simulation, gpu: SharedGpu, tmp_path: Path
-) -> None:
-    missing = tmp_path / "libmissing.so"
-    assert refused(gpu, plan(sim, network()), plugins=(missing,)) == f"{missing}: no such plugin library"
-    none = tmp_path / "libnone.so"
-    none.write_bytes(b"no library")
-    said = refused(gpu, plan(sim, network()), plugins=(none,))
-    assert said.startswith(f"{none}: the plugin library cannot be loaded: ")
-    assert "Build it here" in said
-
-
-def test_a_library_of_the_old_kind_is_loaded_for_the_whole_process(
-    sim: Simulation, gpu: SharedGpu, caplog: pytest.LogCaptureFixture
-) -> None:
-    library = Path(_ctypes.__file__)  # a library that the registry does not know how to load
-    with made(gpu, plan(sim, network()), plugins=(library,)):
-        pass
-    assert f"plugin library {library.resolve()} adds no plugin" in caplog.text
-
-
-def test_pictures_that_a_plan_does_not_take_are_refused(sim: Simulation, gpu: SharedGpu) -> None:
-    content = plan(sim, network(extra=True), (3, 4))
-    add = {"add": np.zeros(1)}
-
-    def attempt(source: ByteInput, image: str = ROWS, **options: Any) -> str:
-        with pytest.raises(ModelError) as caught:
-            TensorRtEngine(content, gpu, source, image, where="dogs.engine", **options)
-        return str(caught.value)
-
-    good = ByteInput(SIZE, SIZE, 4)
-    assert "has no input images; it has framewire_rows [?, 4, 4, 3] uint8, add [?, 1] float32" in attempt(
-        good, "images"
-    )
-    assert "beside framewire_rows, [] have values" in attempt(good)
-    assert "none of which holds [2, 4, 4, 3]" in attempt(ByteInput(SIZE, SIZE, 2), extra_inputs=add)
-    assert "none of which holds [4, 8, 4, 3]" in attempt(ByteInput(8, SIZE, 4), extra_inputs=add)
-    assert "has no output boxes; it has mean" in attempt(
-        good, extra_inputs=add, outputs=(Tensor("boxes", (None, 4), "float32"),)
-    )
-    assert "its input add [?, 1] float32 cannot be fed with [4, 2]" in attempt(
-        good, extra_inputs={"add": np.zeros(2)}
-    )
-
-
-# CUDA graphs
-
-
-def test_a_batch_size_is_replayed_from_its_second_batch_on(sim: Simulation, gpu: SharedGpu) -> None:
-    with made(gpu, plan(sim, network(), (1, 2), (3, 4)), graphs=True) as engine, lane(gpu, engine) as one:
-        for turn in range(4):
-            for count in (1, 3, 4):
-                values = [10 * turn + row for row in range(count)]
-                assert one.means(engine, *values) == values
-        assert sim.alive().count("IExecutionContext") == 3  # a graph freezes its context
-        assert sim.graphs.launches == 9
-        sim.faults.plant("enqueue", times=100)
-        for count in (4, 1, 3):  # TensorRT is not asked for what is replayed
-            assert one.means(engine, *range(count)) == list(range(count))
-        with pytest.raises(ExecutionFailed):
-            one.means(engine, 1, 2)
-
-
-def test_graphs_of_all_batch_sizes_share_the_memory_that_they_work_in(
-    sim: Simulation, gpu: SharedGpu
-) -> None:
-    with made(gpu, plan(sim, network("half"), (1, 8)), graphs=True) as engine, lane(gpu, engine) as one:
-        for most in range(1, 9):
-            for count in range(1, most + 1):
-                values = [most * 10 + row for row in range(count)]
-                assert one.means(engine, *values) == values
-            scratch = [each for each in sim.memory.live() if each.size_bytes > 1 << 16]
-            assert len(scratch) == 1
-
-
-def test_a_capture_that_is_refused_is_told_once_and_batches_run_on(
-    sim: Simulation, gpu: SharedGpu, caplog: pytest.LogCaptureFixture
-) -> None:
-    with (
-        made(gpu, plan(sim, network(), (1, 4)), graphs=True, where="dogs.engine") as engine,
-        lane(gpu, engine) as one,
-        lane(gpu, engine) as other,
-    ):
-        for each in (one, other):
-            assert each.means(engine, 1) == [1]
-        sim.faults.plant("enqueue", log="cannot be captured")
-        for each in (one, other, one, other):
-            for values in [(2,), (3, 4), (5,), (6, 7)]:
-                assert each.means(engine, *values) == list(values)
-    assert caplog.text.count("dogs.engine: runs without CUDA graphs: ") == 1
-
-
-def test_without_cuda_bindings_batches_run_without_graphs(
-    sim: Simulation, gpu: SharedGpu, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
-    with made(gpu, plan(sim, network(), (1, 4)), graphs=True) as engine, lane(gpu, engine) as one:
-        for _ in range(3):
-            assert one.means(engine, 1, 2) == [1, 2]
-    assert caplog.text.count("pip install 'framewire[graphs]'") == 1
-
-
-# The keeper
-
-
-def test_a_keeper_raises_what_befell_it_and_holds_nothing_of_it(sim: Simulation, gpu: SharedGpu) -> None:
-    def fail(kept: object) -> None:
-        held = [kept]
-        raise ValueError(f"{len(held)} fault")
-
-    with pytest.raises(ValueError, match="1 fault") as caught:
-        gpu.call(fail)
-    frames = [frame.frame.f_locals for frame in caught.traceback]
-    assert "held" not in frames[-1]
-    assert gpu.call(lambda kept: gpu.call(lambda same: same is kept))
-
-
-def test_a_closed_gpu_takes_no_calls(sim: Simulation) -> None:
-    shared = SharedGpu(PyCudaGpu(0))
-    shared.call(lambda kept: None)
-    shared.close(PATIENCE_S)
-    with pytest.raises(RuntimeError, match="GPU 0 is closed"):
-        shared.call(lambda kept: None)
