@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import framewire_server.demo
+from bench.gpu.scenes import scene
 from framewire_server.core.outcomes import ErrorReason
 from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, nvimgcodec
@@ -29,8 +29,9 @@ SUBSAMPLING = {
     "4:4:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440,
     "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 }
-MOST_MEAN = 0.75
-"""Of 255: how far pixels may be from OpenCV's on average; more would be another conversion of colours."""
+MOST_MEAN, MOST = 0.1, 4
+"""Of 255: how far pixels may be from OpenCV's, on average and at all. An H100 had 0.03 and 3, both with progressive
+pictures; another interpolation of colours would be more."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +42,6 @@ def _codec(simulated: str | None) -> None:
         nvimgcodec()
     except OperatorError as error:
         pytest.skip(f"no JPEG decoding: {error}")
-
-
-def clip_frame(number: int) -> Picture:
-    """A picture of the demo's clip."""
-    clip = cv2.VideoCapture(str(Path(framewire_server.demo.__file__).with_name("clip.mp4")))
-    clip.set(cv2.CAP_PROP_POS_FRAMES, number)
-    done, picture = clip.read()
-    assert done
-    return picture.astype(np.uint8)
 
 
 def encoded(picture: NDArray[np.uint8], *parameters: int) -> bytes:
@@ -84,13 +76,14 @@ def assert_close(name: str, found: Picture | None, content: bytes) -> None:
         f"{name}: pixels differ from OpenCV's by {difference.mean():.3f} on average, {difference.max()} at most"
     )
     assert difference.mean() <= MOST_MEAN
+    assert difference.max() <= MOST
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_kinds_of_jpeg(thread: GpuThread, progressive: bool) -> None:
     kinds = {
         f"{sampling} {'progressive' if progressive else 'baseline'}": encoded(
-            clip_frame(40),
+            scene(640, 480, 4),
             cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
             code,
             cv2.IMWRITE_JPEG_PROGRESSIVE,
@@ -98,7 +91,7 @@ def test_kinds_of_jpeg(thread: GpuThread, progressive: bool) -> None:
         )
         for sampling, code in SUBSAMPLING.items()
     }
-    kinds["grey"] = encoded(clip_frame(40)[..., 1], cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive))
+    kinds["grey"] = encoded(scene(640, 480, 4)[..., 1], cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive))
     print()
     for (name, content), found in zip(kinds.items(), decoded(thread, list(kinds.values())), strict=True):
         assert_close(name, found, content)
@@ -114,12 +107,12 @@ def test_photographs(thread: GpuThread, shared: Path) -> None:
 
 def test_a_batch_with_a_damaged_picture(thread: GpuThread) -> None:
     """From content to the tensor, twice on one lane: JPEG, one without tables, and raw pixels."""
-    good, raw = encoded(clip_frame(10)), clip_frame(80)
+    good, raw = encoded(scene(640, 480, 1)), scene(640, 480, 8)
     frames = [
         EncodedFrame(Encoding.JPEG, good),
         EncodedFrame(Encoding.JPEG, good.replace(b"\xff\xdb", b"\xff\xfe")),
         EncodedFrame(Encoding.BGR8, raw.tobytes(), raw.shape[1], raw.shape[0]),
-        EncodedFrame(Encoding.JPEG, encoded(clip_frame(120))),
+        EncodedFrame(Encoding.JPEG, encoded(scene(500, 375, 12))),
     ]
     preprocessing = Preprocessing(Resize.LETTERBOX_CENTRE, "bgr")
     image = Tensor("image", (None, 320, 320, 3), "uint8")
@@ -154,9 +147,7 @@ def test_a_batch_with_a_damaged_picture(thread: GpuThread) -> None:
 
 def test_what_a_batch_costs(thread: GpuThread) -> None:
     """Prints what decoding 16 pictures of 1920x1080 takes, and what OpenCV takes for one on one thread."""
-    content = encoded(
-        cv2.resize(clip_frame(40), (1920, 1080), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
-    )
+    content = encoded(scene(1920, 1080, 4))
     decoder, contents = JpegDecoder(thread, 0), [content] * 16
     taken_s = []
     for _ in range(10):
