@@ -87,8 +87,8 @@ class JpegDecoder:
 
 
 def _all_backends(codec: Any) -> list[Any]:
-    """The first that reads a picture takes it: left to choose, the library keeps part of a large batch from the GPU's
-    JPEG engine, and the rest of the batch waits for that."""
+    """The first that reads a picture takes it. Left to choose, the library was slow in large batches, as if it kept
+    part of them from the GPU's JPEG engine."""
     kinds = codec.BackendKind.HW_GPU_ONLY, codec.BackendKind.GPU_ONLY, codec.BackendKind.HYBRID_CPU_GPU
     return [codec.Backend(kind) for kind in (*kinds, codec.BackendKind.CPU_ONLY)]
 
