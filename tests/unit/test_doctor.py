@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,18 @@ def test_all_there_is_ready_and_uses_all(tmp_path: Path) -> None:
     assert diagnosis.uses[1].endswith(
         "TensorRT on GPU 0, batches replayed as CUDA graphs, pictures resized on the GPU, JPEG decoded by nvimgcodec"
     )
+
+
+def test_one_process_at_a_time_uses_the_gpu(tmp_path: Path) -> None:
+    """Others would be refused by a GPU in exclusive mode."""
+    threads: dict[str, int] = {}
+
+    def ask(name: str) -> dict[str, Any]:
+        threads[name] = threading.get_ident()
+        return ALL_THERE[name]
+
+    assert diagnose(Settings(tmp_path), ask).ready
+    assert {threads[name] for name in ("driver", "tensorrt", "pycuda")} == {threading.get_ident()}
 
 
 @pytest.mark.parametrize("needed", ["driver", "tensorrt", "pycuda"])

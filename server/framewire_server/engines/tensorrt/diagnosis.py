@@ -17,6 +17,8 @@ Verdict = Literal["ok", "mind", "none", "bad"]
 """`mind`: works, with something to know; `none`: an option that is not there; `bad`: nothing runs on the GPU."""
 
 _GIB = 1 << 30
+_ONE_BY_ONE = "driver", "tensorrt", "pycuda"
+"""What makes a context: a GPU in exclusive mode has room for that of one process."""
 _NAMES = {
     "driver": "driver",
     "tensorrt": "TensorRT",
@@ -61,9 +63,12 @@ class Diagnosis:
 
 
 def diagnose(settings: Settings, ask: Callable[[str], dict[str, Any]] = probes.ask) -> Diagnosis:
-    """Looks at everything, each library in a process of its own, at most about a minute. Never raises."""
+    """Looks at everything, each library in a process of its own: seconds, or some minutes where they hang. Never
+    raises."""
     with ThreadPoolExecutor(len(probes.PROBES)) as pool:
-        found = dict(zip(probes.PROBES, pool.map(ask, probes.PROBES), strict=True))
+        others = {name: pool.submit(ask, name) for name in probes.PROBES if name not in _ONE_BY_ONE}
+        found = {name: ask(name) for name in _ONE_BY_ONE}
+        found |= {name: future.result() for name, future in others.items()}
     wrong = misfits(found, machine=platform.release())
     lines = [
         _driver(found["driver"]),
