@@ -76,7 +76,8 @@ def serve(
     prepare_workers: Annotated[
         int | None,
         typer.Option(
-            help="Threads that decode pictures for GPUs (default: one a core).", rich_help_panel=_GPU
+            help="Threads that decode pictures for GPUs (default: one a core, 8 at most).",
+            rich_help_panel=_GPU,
         ),
     ] = None,
     precision: Annotated[
