@@ -31,6 +31,9 @@ LARGEST_ON_GPU_PIXELS = 3840 * 2160
 _THREADS = max(1, (os.cpu_count() or 1) // 2)
 """Of each lane, for Huffman codes of what the GPU's JPEG engine does not read, or of all where it has none. Two lanes
 are usual, and prepare workers that read headers only leave the cores alone."""
+_TOGETHER = 16
+"""Pictures handed over at once. In batches of 64 small pictures came at half the rate of batches of 16 (H100, 640×480:
+6,900 images/s against 13,000)."""
 _OPTIONS = ":fancy_upsampling=1"  # chroma as OpenCV's libjpeg interpolates it
 
 
@@ -73,8 +76,12 @@ class JpegDecoder:
 
     def decode(self, contents: Sequence[bytes]) -> list[Decoded]:
         """See Decoder."""
-        images = self._decoder.decode(list(contents), params=self._wanted, cuda_stream=self._stream)
-        return [None if image is None else self._picture(image) for image in images]
+        parts = [list(contents[start : start + _TOGETHER]) for start in range(0, len(contents), _TOGETHER)]
+        return [
+            None if image is None else self._picture(image)
+            for part in parts
+            for image in self._decoder.decode(part, params=self._wanted, cuda_stream=self._stream)
+        ]
 
     def _picture(self, image: Any) -> Decoded:
         if image.buffer_kind == self._codec.ImageBufferKind.STRIDED_HOST:
