@@ -99,6 +99,7 @@ def test_kinds_of_jpeg(thread: GpuThread, progressive: bool) -> None:
 
 def test_photographs(thread: GpuThread, shared: Path) -> None:
     paths = sorted((shared / "data/images").glob("*.jpg"))
+    assert len(paths) == 19
     contents = [path.read_bytes() for path in paths]
     print()
     for path, content, found in zip(paths, contents, decoded(thread, contents), strict=True):

@@ -24,7 +24,7 @@ from framewire_server.engines.tensorrt.cache import PlanCache
 from framewire_server.engines.tensorrt.libraries import LibraryUnavailable
 from framewire_server.engines.tensorrt.progress import LoggedProgress
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
-from framewire_server.errors import ModelError, OperatorError
+from framewire_server.errors import ModelError
 from framewire_server.models import record
 from framewire_server.models.recognition import read
 from framewire_server.pipeline.building import Plan, Recipe, of_spec, plan_for, usual_batches
@@ -209,6 +209,14 @@ def test_measurements_are_kept_and_taken_again(tmp_path: Path, caplog: pytest.Lo
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("timings", [".", "a.onnx/timings"], ids=["a folder", "in a file"])
+def test_measurements_that_cannot_be_kept_spoil_no_build(
+    newest: Simulation, tmp_path: Path, caplog: pytest.LogCaptureFixture, timings: str
+) -> None:
+    assert built(model(tmp_path), recipe(timing_cache=tmp_path / timings))
+    assert "cannot be written" in caplog.text
+
+
 def test_progress_is_told_and_a_cancelled_build_leaves_nothing(sim: Simulation, tmp_path: Path) -> None:
     class Told(LoggedProgress):
         def __init__(self, most: int) -> None:
@@ -344,5 +352,8 @@ def test_ctrl_c_ends_the_build_and_leaves_what_was(
 
 
 def test_without_tensorrt_it_says_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises((LibraryUnavailable, OperatorError), match="cannot be used"):
+    with (
+        install(tensorrt="missing"),
+        pytest.raises(LibraryUnavailable, match=r"tensorrt cannot be used: .*Install it with pip install"),
+    ):
         built(model(tmp_path), Recipe())

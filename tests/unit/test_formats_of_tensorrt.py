@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from framewire_server.errors import ModelError
-from framewire_server.models.network.formats import sniff
+from framewire_server.models.network.formats import Format, sniff
 
 
 def refusal(path: Path) -> str:
@@ -99,4 +99,4 @@ def test_uff_graphs_begin_with_two_numbers(tmp_path: Path, name: str) -> None:
 def test_onnx_files_are_taken_for_nothing_else(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "street.onnx"
     path.write_bytes(content)
-    sniff(path)
+    assert sniff(path) is Format.ONNX

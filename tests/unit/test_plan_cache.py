@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import threading
@@ -14,7 +15,6 @@ import pytest
 from onnx import numpy_helper
 
 from framewire_server.engines.tensorrt.cache import PlanCache, Target, key_of
-from framewire_server.errors import OperatorError
 from tests.unit import onnx_models
 
 TARGET = Target("11.4.0.106", "NVIDIA L4", "8.9", "580.95.05")
@@ -153,10 +153,39 @@ def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
     assert {path.stem for path in tmp_path.glob("*.plan")} == {OTHER_KEY}
 
 
-def test_a_folder_that_cannot_be_made_is_told_by_name(tmp_path: Path) -> None:
+def test_a_plan_is_served_though_its_folder_cannot_be_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OperatorError, match=r"file: built plans cannot be kept there: .*plan_cache"):
-        PlanCache(tmp_path / "file").plan(KEY, Builder())
+    build = Builder()
+    cache = PlanCache(tmp_path / "file")
+    for _ in range(2):
+        assert bytes(cache.plan(KEY, build)) == b"a plan"
+    assert build.asked == 2
+    assert caplog.text.count("file: built plans cannot be kept there: File exists; they are served") == 2
+
+
+def test_a_plan_is_served_though_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    build = Builder()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert bytes(PlanCache(tmp_path).plan(KEY, build)) == b"a plan"
+    assert caplog.text.count("cannot be kept there: No space left on device") == 1
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    assert bytes(PlanCache(tmp_path).plan(KEY, build)) == b"a plan" and build.asked == 2
+
+
+def test_an_entry_that_cannot_be_read_is_built_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / f"{KEY}.plan").mkdir()
+    assert bytes(PlanCache(tmp_path).plan(KEY, Builder())) == b"a plan"
+    assert "cannot be read: Is a directory: built anew" in caplog.text
 
 
 def _network(path: Path) -> onnx.ModelProto:

@@ -168,7 +168,8 @@ def _take_timings(config: Any, path: Path) -> None:
     try:
         content = path.read_bytes() if path.exists() else b""
     except OSError as error:
-        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from error
+        log.warning("%s: cannot be read: %s: measured anew", path, error.strerror)
+        content = b""
     for former in (content, b""):
         cache = config.create_timing_cache(former)
         if cache is not None and config.set_timing_cache(cache, False):
@@ -188,4 +189,5 @@ def _keep_timings(config: Any, path: Path | None) -> None:
     except OSError as error:
         log.warning("%s: cannot be written: %s", path, error.strerror)
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be none
+            part.unlink(missing_ok=True)

@@ -18,7 +18,6 @@ import onnx
 from framewire_server.engines.tensorrt import libraries, prefix
 from framewire_server.engines.tensorrt.cuda import Gpu
 from framewire_server.engines.tensorrt.driver import kernel_module_version
-from framewire_server.errors import OperatorError
 
 log = logging.getLogger(__name__)
 OURS = "framewire"
@@ -90,15 +89,16 @@ class PlanCache:
 
     def plan(self, key: str, build: Callable[[], bytes]) -> memoryview:
         """Returns the plan of that key, without a prefix; `build` gives it where there is none. Raises what `build`
-        raises, and OperatorError when the folder cannot be used."""
+        raises, and nothing for a folder that cannot be used: a plan that cannot be kept is returned all the same."""
         path = self._folder / f"{key}{_SUFFIX}"
         if (found := _read(path)) is not None:
             return found
-        with self._alone(key):
-            if (found := _read(path)) is not None:  # another process built it meanwhile
+        with self._alone(key) as can_keep:
+            if can_keep and (found := _read(path)) is not None:  # another process built it meanwhile
                 return found
             plan = build()
-            self._write(path, prefix.join({OURS: {"key": key, "digest": _digest(plan)}}, plan))
+            if can_keep:
+                self._write(path, prefix.join({OURS: {"key": key, "digest": _digest(plan)}}, plan))
         return memoryview(plan)
 
     def forget(self, key: str) -> None:
@@ -107,18 +107,28 @@ class PlanCache:
             (self._folder / f"{key}{_SUFFIX}").unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
+    def _alone(self, key: str) -> Iterator[bool]:
+        """While nobody else builds a plan of that key: whether the folder can be used at all."""
+        lock = self._lock(key)
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def _lock(self, key: str) -> int | None:
         # One lock for many keys, so that locks do not pile up; whoever dies gives it back.
+        lock = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(self._folder / f".{key[:2]}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise _unwritable(self._folder, error) from error
-        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+        except OSError as error:
+            if lock is not None:
+                os.close(lock)
+            self._warn(error)
+            return None
+        return lock
 
     def _write(self, path: Path, content: bytes) -> None:
         part = path.with_name(f".{path.name}.part")  # whoever holds the lock is the only one to write it
@@ -128,10 +138,20 @@ class PlanCache:
                 stream.flush()
                 os.fsync(stream.fileno())
             part.replace(path)
-            self._shrink(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
-            raise _unwritable(self._folder, error) from error
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            self._warn(error)
+        else:
+            self._shrink(path)
+
+    def _warn(self, error: OSError) -> None:
+        log.warning(
+            "%s: built plans cannot be kept there: %s; they are served, and built anew at every start: name another "
+            "folder with --plan-cache",
+            self._folder,
+            error.strerror,
+        )
 
     def _shrink(self, kept: Path) -> None:
         """Deletes what was not used for longest, never what was just written."""
@@ -144,7 +164,8 @@ class PlanCache:
         for _, _, size_bytes, path in sorted(entries):
             total += size_bytes
             if total > self._most_bytes and path != kept:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # another user's
+                    path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> memoryview | None:
@@ -154,7 +175,8 @@ def _read(path: Path) -> memoryview | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise OperatorError(f"{path}: cannot be read: {error.strerror}") from error
+        log.warning("%s: cannot be read: %s: built anew", path, error.strerror)
+        return None
     metadata, plan = prefix.split(content)
     if (metadata or {}).get(OURS) != {"key": path.stem, "digest": _digest(plan)}:
         log.warning("%s: is damaged, or none of ours: built anew", path)
@@ -166,9 +188,3 @@ def _read(path: Path) -> memoryview | None:
 
 def _digest(plan: memoryview | bytes) -> str:
     return hashlib.sha256(plan).hexdigest()
-
-
-def _unwritable(folder: Path, error: OSError) -> OperatorError:
-    return OperatorError(
-        f"{folder}: built plans cannot be kept there: {error.strerror}; name another folder with plan_cache"
-    )
