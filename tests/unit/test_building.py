@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,7 @@ from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
 from framewire_server.errors import ModelError
 from framewire_server.models import record
 from framewire_server.models.recognition import read
+from framewire_server.pipeline import building
 from framewire_server.pipeline.building import Plan, Recipe, of_spec, plan_for, usual_batches
 from tests.sim import install
 from tests.sim.personalities import PERSONALITIES
@@ -349,6 +353,35 @@ def test_ctrl_c_ends_the_build_and_leaves_what_was(
     assert code == 130 and "stopping" in said
     assert (tmp_path / "a.plan").read_bytes() == b"the one before"
     assert {file.name for file in tmp_path.iterdir()} == {"a.onnx", "a.plan"}
+
+
+def main_thread_waits() -> bool:
+    """Whether the command has begun to wait for the build's thread, and is past starting it."""
+    frame = sys._current_frames()[threading.main_thread().ident or 0]
+    calls = [outer.f_code.co_name for outer, _ in traceback.walk_stack(frame)]
+    at = calls.index("_cancellable")
+    return at > 0 and calls[at - 1] != "start"
+
+
+def test_ctrl_c_waits_for_the_build_to_end(
+    newest: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, early = threading.Event(), []
+
+    def plan_for(*given: object, progress: BuildBar) -> None:
+        while not main_thread_waits():
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        assert progress._cancelled.wait(10)
+        early.append(ended.wait(0.5))  # time for a command that does not wait
+        raise BuildCancelled("the build was cancelled")
+
+    monkeypatch.setattr(building, "plan_for", plan_for)
+    code, said = run(model(tmp_path))
+    left = [thread for thread in threading.enumerate() if thread.name == "build"]
+    ended.set()
+    assert code == 130 and "stopping" in said
+    assert early == [False] and not left
 
 
 def test_without_tensorrt_it_says_what_to_install(tmp_path: Path) -> None:

@@ -176,29 +176,35 @@ def _cancellable(work: Callable[[], Plan], bar: BuildBar) -> Plan:
     cancels it and ends the program once it has stopped, a second one at once."""
     done: list[Plan] = []
     failed: list[BaseException] = []
+    # Not the thread's join: until Python 3.13 one that Ctrl-C broke takes the thread for ended ever after.
+    ended = threading.Event()
 
     def run() -> None:
         try:
             done.append(work())
         except BaseException as error:  # it is raised where it is waited for
             failed.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=run, name="build", daemon=True)
     try:
         thread.start()
-        thread.join()
+        ended.wait()
     except KeyboardInterrupt:
         bar.cancel()
-        _await(thread)
+        _await(ended)
+        thread.join()
         sys.exit(_INTERRUPTED)
+    thread.join()
     if failed:
         raise failed[0]
     return done[0]
 
 
-def _await(thread: threading.Thread) -> None:
+def _await(ended: threading.Event) -> None:
     typer.echo("stopping after this step (Ctrl-C again to stop at once)", err=True)
     try:
-        thread.join()
+        ended.wait()
     except KeyboardInterrupt:
         os._exit(_INTERRUPTED)
