@@ -24,10 +24,11 @@ from framewire_server.engines.tensorrt.inputs import ByteInput, Input
 from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, nvimgcodec
 from framewire_server.engines.tensorrt.keeper import SharedGpu
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
-from framewire_server.engines.tensorrt.plans import read_plan
+from framewire_server.engines.tensorrt.plans import PlanRefused, read_plan
 from framewire_server.engines.tensorrt.prefix import Content
 from framewire_server.engines.tensorrt.prepare import as_rows
 from framewire_server.engines.tensorrt.progress import LoggedProgress
+from framewire_server.engines.tensorrt.shortage import is_shortage
 from framewire_server.errors import ModelError, NotNow, OperatorError
 from framewire_server.models.network.formats import Format, sniff
 from framewire_server.models.recognition import read, recognise
@@ -101,22 +102,34 @@ class GpuLoader:
         try:
             # Ahead, for whoever binds it must not wait for the GPU: that is the event loop.
             detector.stock(config.gpu_lanes + 1)
-        except BaseException:
+        except BaseException as error:
             detector.close()
+            if is_shortage(error):
+                raise NotNow(f"{spec.path}: too little memory to pin for its pictures: {error}") from error
             raise
         return detector
 
     def _ready(self, gpu: SharedGpu, model: _Model, most: int, config: ServerConfig) -> _Ready:
-        """Builds an engine for batches of up to `most` pictures and rehearses it."""
-        memory, lanes = self._memory[gpu], config.gpu_lanes
+        """Builds an engine for batches of up to `most` pictures and rehearses it. Raises ModelError: NotNow for want
+        of memory."""
         try:
-            ready = _load(gpu, memory, model, most, config)
+            try:
+                return self._tried(gpu, model, most, config)
+            except PlanRefused:
+                if not model.forget():
+                    raise
+            return self._tried(gpu, model, most, config)  # what was kept is no good any more
         except NotNow:
             raise
-        except ModelError:
-            if not model.forget():
-                raise
-            ready = _load(gpu, memory, model, most, config)  # what was kept is no good any more
+        except Exception as error:
+            path = model.spec.path
+            if is_shortage(error):
+                raise self._memory[gpu].shortage(path, str(error).removeprefix(f"{path}: ")) from error
+            raise
+
+    def _tried(self, gpu: SharedGpu, model: _Model, most: int, config: ServerConfig) -> _Ready:
+        memory, lanes = self._memory[gpu], config.gpu_lanes
+        ready = _load(gpu, memory, model, most, config)
         try:
             memory.check(lanes * ready.engine.lane_bytes, model.spec.path, f"{lanes} lanes take")
             _rehearse(gpu, ready.engine, model.spec)
@@ -150,7 +163,7 @@ class _Model:
     plan: Callable[[SharedGpu, int], Content]
     """The plan for a GPU and batches of up to so many pictures."""
     forget: Callable[[], bool]
-    """Drops what was kept of a plan that does not load; returns whether another one would be built."""
+    """Drops what was kept of the last plan, which TensorRT refuses; returns whether another one would be built."""
 
 
 class _Built:
@@ -171,10 +184,11 @@ class _Built:
         self._config = config
         self._cache = PlanCache(config.plan_cache)
         self._last: Plan | None = None
-        self._forgotten = False
+        self._forgotten: set[str] = set()
 
     def plan(self, gpu: SharedGpu, most: int) -> Content:
         """See _Model."""
+        self._last = None  # a former batch size's, or another GPU's
         build = BuildOptions(
             batches=usual_batches(self._spec, most),
             plugins=self._plugins,
@@ -189,9 +203,9 @@ class _Built:
 
     def forget(self) -> bool:
         """See _Model. Once is enough: if what was just built does not load, another build would not either."""
-        if self._last is None or self._forgotten:
+        if self._last is None or self._last.key in self._forgotten:
             return False
-        self._forgotten = True
+        self._forgotten.add(self._last.key)
         self._cache.forget(self._last.key)
         return True
 

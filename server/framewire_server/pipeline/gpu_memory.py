@@ -22,16 +22,23 @@ class GpuMemory:
         self._lock = threading.Lock()
         self._promised_bytes = 0
 
-    def check(self, needed_bytes: int, path: Path, what: str) -> None:
-        """Raises NotNow when so much is not free, or promised."""
-        left_bytes = self._gpu.call(lambda kept: kept.thread.free_bytes())
+    def left_bytes(self) -> int:
+        """What is free and not promised."""
+        free_bytes = self._gpu.call(lambda kept: kept.thread.free_bytes())
         with self._lock:
-            left_bytes = max(left_bytes - self._promised_bytes, 0)
-        if needed_bytes > left_bytes:
-            raise NotNow(
-                f"{path}: too little memory on GPU {self._gpu.gpu.index}: {what} about "
-                f"{needed_bytes / _MIB:.1f} MiB, and {left_bytes / _MIB:.1f} MiB are left"
-            )
+            return max(free_bytes - self._promised_bytes, 0)
+
+    def check(self, needed_bytes: int, path: Path, what: str) -> None:
+        """Raises NotNow when so much is not left."""
+        if needed_bytes > self.left_bytes():
+            raise self.shortage(path, f"{what} about {needed_bytes / _MIB:.1f} MiB")
+
+    def shortage(self, path: Path, what: str) -> NotNow:
+        """What to raise when memory is short, with what is left and what to do."""
+        return NotNow(
+            f"{path}: too little memory on GPU {self._gpu.gpu.index}: {what}, and {self.left_bytes() / _MIB:.1f} MiB "
+            "are left. Serve fewer models, or with fewer lanes (--gpu-lanes) or smaller batches (--max-batch)"
+        )
 
     def promise(self, change_bytes: int) -> None:
         """Promises so much more, or less."""

@@ -11,7 +11,7 @@ import onnx
 from framewire_server.config import ServerConfig
 from framewire_server.engines.onnxruntime import OnnxRuntimeEngine
 from framewire_server.engines.opencv import OpenCvPreparer
-from framewire_server.errors import ModelError
+from framewire_server.errors import ModelError, NotNow
 from framewire_server.models.recognition import read
 from framewire_server.models.repository import Entry
 from framewire_server.models.spec import ModelSpec
@@ -55,13 +55,16 @@ def largest(spec: ModelSpec, config: ServerConfig) -> int:
 
 def in_batches(spec: ModelSpec, most: int, make: Callable[[int], T]) -> tuple[ModelSpec, T]:
     """Returns what `make` makes and rehearses for batches of up to `most` pictures: where it raises ModelError, and
-    the batch is open, for single ones, with a warning in the spec. Raises ModelError."""
+    the batch is open, for single ones, with a warning in the spec. Raises ModelError: NotNow at once, for what is
+    too large now need not be so the next time."""
     try:
         return spec, make(most)
+    except NotNow:
+        raise
     except ModelError as error:
         if most == 1 or not _batch_is_open(spec):
             raise
-        said = f"says that it takes any batch, but answers only single pictures rightly: {error}"
+        said = f"says that it takes any batch, but fails with {most} pictures and gets single ones: {error}"
     return replace(spec, warnings=(*spec.warnings, said)), make(1)
 
 

@@ -19,6 +19,7 @@ from framewire_server.engines.tensorrt.inputs import Input
 from framewire_server.engines.tensorrt.libraries import tensorrt
 from framewire_server.engines.tensorrt.logger import hearing
 from framewire_server.engines.tensorrt.plan_tensors import BFLOAT16, PlanTensor
+from framewire_server.engines.tensorrt.shortage import is_shortage, not_now
 from framewire_server.errors import ModelError
 
 
@@ -110,7 +111,7 @@ class Feed:
 def lay_out(
     engine: Any, feed: Feed, outputs: tuple[PlanTensor, ...], thread: GpuThread, where: str
 ) -> Layout:
-    """Asks a plan how it is fed. Raises ModelError when it cannot be fed so."""
+    """Asks a plan how it is fed. Raises ModelError when it cannot be fed so, NotNow for want of memory."""
     ranges = _ranges(engine, feed, where)
     for tensor, shape in feed.shapes(ranges[0][2]).items():
         _check(tensor, shape, where)
@@ -192,7 +193,10 @@ def _try(
     with hearing() as heard, ExitStack() as hosts:
         context = engine.create_execution_context(tensorrt().ExecutionContextAllocationStrategy.USER_MANAGED)
         if context is None:
-            raise ModelError(f"{where}: TensorRT makes no execution context for it: {heard.text()}")
+            said = f"TensorRT makes no execution context for it: {heard.text()}"
+            if is_shortage(said):
+                raise not_now(thread, where, said)
+            raise ModelError(f"{where}: {said}")
         if profile and not context.set_optimization_profile_async(profile, thread.stream):
             raise ModelError(f"{where}: its profile {profile} cannot be used: {heard.text()}")
         for extra in [extra for extra in feed.extras if extra.on_host]:

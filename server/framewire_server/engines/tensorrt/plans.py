@@ -12,10 +12,20 @@ from framewire_server.engines.tensorrt.libraries import tensorrt
 from framewire_server.engines.tensorrt.logger import hearing
 from framewire_server.engines.tensorrt.plan_tensors import PlanTensor, describe
 from framewire_server.engines.tensorrt.prefix import Content, split
+from framewire_server.engines.tensorrt.shortage import is_shortage, not_now
 from framewire_server.errors import ModelError
 from framewire_server.tensors import Tensor
 
 _PLUGIN = re.compile(r"plugin", re.IGNORECASE)
+_BUILD_ANEW = (
+    "A plan runs with the TensorRT version and on the kind of GPU that it was built with. Build it anew here, "
+    "from its ONNX file:\n    framewire models build FILE.onnx\n  or serve the ONNX file:\n    framewire serve "
+    "FILE.onnx --device cuda"
+)
+
+
+class PlanRefused(ModelError):
+    """TensorRT does not load a plan, and no memory or plugin would change that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,7 @@ def read_plan(
 ) -> PlanSignature:
     """Loads a plan, with its prefix or without, and tells what it takes and gives. Call it from any thread.
 
-    `where` begins the messages of errors, as a rule the file's path. Raises ModelError, and LibraryUnavailable.
+    `where` begins the messages of errors, as a rule the file's path. Raises what `deserialise` does.
     """
 
     def signature(kept: Kept) -> PlanSignature:
@@ -50,7 +60,8 @@ def read_plan(
 
 
 def deserialise(kept: Kept, content: Content, plugins: tuple[Path, ...], where: str) -> Any:
-    """Makes a plan's trt.ICudaEngine, which the keeper's thread frees. Raises ModelError, and LibraryUnavailable."""
+    """Makes a plan's trt.ICudaEngine, which the keeper's thread frees. Raises PlanRefused, NotNow for want of memory,
+    ModelError for want of a plugin, and LibraryUnavailable."""
     _, plan = split(content)
     kept.plugins.load(plugins)
     with hearing() as heard:
@@ -58,15 +69,13 @@ def deserialise(kept: Kept, content: Content, plugins: tuple[Path, ...], where: 
     if engine is not None:
         return engine
     said = heard.text()
+    refusal = f"TensorRT {tensorrt().__version__} cannot load it: {said}"
+    if is_shortage(said):
+        raise not_now(kept.thread, where, refusal)
     if _PLUGIN.search(said):
         advice = "Name the library that has the plugin with --plugin, or in the model file as `plugins`"
-    else:
-        advice = (
-            "A plan runs with the TensorRT version and on the kind of GPU that it was built with. Build it anew here, "
-            "from its ONNX file:\n    framewire models build FILE.onnx\n  or serve the ONNX file:\n    framewire serve "
-            "FILE.onnx --device cuda"
-        )
-    raise ModelError(f"{where}: TensorRT {tensorrt().__version__} cannot load it: {said}. {advice}")
+        raise ModelError(f"{where}: {refusal}. {advice}")
+    raise PlanRefused(f"{where}: {refusal}. {_BUILD_ANEW}")
 
 
 def _max_batch(engine: Any, inputs: tuple[PlanTensor, ...]) -> int | None:
