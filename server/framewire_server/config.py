@@ -115,6 +115,10 @@ class ServerConfig(BaseSettings):
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     """Of plans that are built from ONNX files; fp32 uses TF32 where the GPU has it."""
 
+    build_workspace_mib: int | None = Field(None, ge=1)
+    """Most memory of the GPU that one layer may use, while a plan is built and later on every lane. By default what is
+    left when it is built, divided by one more than the lanes."""
+
     plugins: tuple[Path, ...] = ()
     """Libraries with TensorRT plugins, loaded before any plan."""
 

@@ -195,8 +195,11 @@ def test_options_reach_tensorrt(sim: Simulation, tmp_path: Path, monkeypatch: py
     )
     built(model(tmp_path), recipe(tf32=False, workspace_bytes=1 << 30, optimisation_level=5))
     assert cleared == ["TF32"] and limits == [("WORKSPACE", 1 << 30)]
+    built(model(tmp_path), recipe(workspace_bytes=1 << 30, room_bytes=1 << 20))
     built(model(tmp_path), Recipe())
-    assert cleared == ["TF32"] and limits == [("WORKSPACE", 1 << 30)]
+    assert cleared == ["TF32"] and limits == [("WORKSPACE", 1 << 30)] * 2
+    built(model(tmp_path), recipe(room_bytes=1 << 20))
+    assert limits[2:] == [("WORKSPACE", 1 << 20)]
 
 
 def test_measurements_are_kept_and_taken_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

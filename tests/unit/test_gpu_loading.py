@@ -134,3 +134,34 @@ def test_a_plan_that_tensorrt_refuses_is_built_anew_once(server: Server) -> None
     with pytest.raises(ModelError, match="was built with"):
         server.loads()
     assert server.plans == 2  # for batches, and for single pictures
+
+
+def limits(server: Server) -> list[int | None]:
+    """Of the workspace, in each build."""
+    return [
+        build.room_bytes if build.workspace_bytes is None else build.workspace_bytes
+        for build in server.builds
+    ]
+
+
+def test_a_build_takes_its_share_of_what_is_left_and_the_plan_stays_the_same(server: Server) -> None:
+    gpu = server.sim.gpus[0]
+    first, _ = server.load()
+    gpu.foreign_bytes = gpu.memory_bytes // 2
+    assert server.loads() == 16  # the first one's plan, however much is free
+    other, _ = server.load(precision="fp16", gpu_lanes=3)
+    of_first, of_other = limits(server)
+    free_bytes = server.gpus.each[0].call(lambda kept: kept.thread.free_bytes())
+    assert of_first is not None and of_other is not None
+    assert 0.99 * gpu.memory_bytes / 3 < of_first <= gpu.memory_bytes / 3
+    assert 0.99 * free_bytes / 4 < of_other < gpu.memory_bytes / 2 / 4
+    first.close()
+    other.close()
+
+
+def test_a_stated_workspace_counts_and_makes_another_plan(server: Server) -> None:
+    server.loads(build_workspace_mib=64)
+    assert limits(server) == [64 * MIB]
+    server.loads(build_workspace_mib=32)
+    server.loads()
+    assert len(server.builds) == server.plans == 3

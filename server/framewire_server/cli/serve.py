@@ -88,6 +88,14 @@ def serve(
             rich_help_panel=_GPU,
         ),
     ] = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MIB",
+            help="Most memory that one layer of plans built here may use (default: a share of what is left).",
+            rich_help_panel=_GPU,
+        ),
+    ] = None,
     plugins: Annotated[
         list[Path] | None,
         typer.Option(
@@ -182,6 +190,7 @@ def serve(
         "gpu_lanes": gpu_lanes,
         "prepare_workers": prepare_workers,
         "precision": precision,
+        "build_workspace_mib": workspace,
         "plugins": tuple(plugins) if plugins else None,
         "plan_cache": plan_cache,
         "cuda_graphs": False if no_cuda_graphs else None,

@@ -9,16 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
-import onnx
-
 from framewire_server.config import ServerConfig
 from framewire_server.core.group import PipelineGroup
 from framewire_server.core.pipeline import Pipeline
 from framewire_server.engines.front import ROWS
 from framewire_server.engines.opencv import OpenCvPreparer
 from framewire_server.engines.port import Preparer
-from framewire_server.engines.tensorrt.builder import BuildOptions
-from framewire_server.engines.tensorrt.cache import PlanCache
 from framewire_server.engines.tensorrt.engine import TensorRtEngine
 from framewire_server.engines.tensorrt.inputs import ByteInput, Input
 from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, nvimgcodec
@@ -35,7 +31,7 @@ from framewire_server.models.recognition import read, recognise
 from framewire_server.models.repository import Entry
 from framewire_server.models.spec import ModelSpec
 from framewire_server.pipeline import gpus as files
-from framewire_server.pipeline.building import Plan, Recipe, plan_for, usual_batches
+from framewire_server.pipeline.built_plans import BuiltPlans
 from framewire_server.pipeline.detector import Detector
 from framewire_server.pipeline.gpu_memory import GpuMemory, PromisedEngine
 from framewire_server.pipeline.gpus import Gpus
@@ -87,7 +83,14 @@ class GpuLoader:
             content = files.read(entry.path)
             return _Model(spec, self._plugins(spec), lambda gpu, most: content, lambda: False)
         spec, network = read(entry.path, entry.name)
-        built = _Built(self, spec, network, self._plugins(spec), config)
+        built = BuiltPlans(
+            spec,
+            network,
+            self._plugins(spec),
+            config,
+            left_bytes=lambda gpu: self._memory[gpu].left_bytes(),
+            building=self._building,
+        )
         return _Model(spec, self._plugins(spec), built.plan, built.forget)
 
     def _plugins(self, spec: ModelSpec) -> tuple[Path, ...]:
@@ -139,7 +142,7 @@ class GpuLoader:
         return ready
 
     @contextmanager
-    def building(self, what: str) -> Iterator[LoggedProgress]:
+    def _building(self, what: str) -> Iterator[LoggedProgress]:
         """In the block a build may be cancelled by `cancel`."""
         progress = LoggedProgress(what)
         with self._lock:
@@ -164,50 +167,6 @@ class _Model:
     """The plan for a GPU and batches of up to so many pictures."""
     forget: Callable[[], bool]
     """Drops what was kept of the last plan, which TensorRT refuses; returns whether another one would be built."""
-
-
-class _Built:
-    """Plans of an ONNX file, built or from the cache."""
-
-    def __init__(
-        self,
-        loader: GpuLoader,
-        spec: ModelSpec,
-        network: onnx.ModelProto,
-        plugins: tuple[Path, ...],
-        config: ServerConfig,
-    ) -> None:
-        self._loader = loader
-        self._spec = spec
-        self._network = network
-        self._plugins = plugins
-        self._config = config
-        self._cache = PlanCache(config.plan_cache)
-        self._last: Plan | None = None
-        self._forgotten: set[str] = set()
-
-    def plan(self, gpu: SharedGpu, most: int) -> Content:
-        """See _Model."""
-        self._last = None  # a former batch size's, or another GPU's
-        build = BuildOptions(
-            batches=usual_batches(self._spec, most),
-            plugins=self._plugins,
-            timing_cache=self._config.plan_cache / "timings",
-        )
-        recipe = Recipe(precision=self._config.precision, build=build)
-        with self._loader.building(f"model {self._spec.name}") as progress:
-            self._last = plan_for(
-                self._spec, self._network, recipe, gpu.gpu, cache=self._cache, progress=progress
-            )
-        return self._last.content
-
-    def forget(self) -> bool:
-        """See _Model. Once is enough: if what was just built does not load, another build would not either."""
-        if self._last is None or self._last.key in self._forgotten:
-            return False
-        self._forgotten.add(self._last.key)
-        self._cache.forget(self._last.key)
-        return True
 
 
 class _Ready(NamedTuple):

@@ -41,7 +41,10 @@ class BuildOptions:
     """Batch sizes to be fast at, ascending; the last one is the largest that the plan takes. Each is an optimisation
     profile of its own: from one more than the size before to the size itself. None are one of 1."""
     workspace_bytes: int | None = None
-    """Most memory that one layer may use while it runs; None leaves it to TensorRT, which takes what there is."""
+    """Most memory that one layer may use while it runs. None: `room_bytes`."""
+    room_bytes: int | None = None
+    """The same, as it happens to be left on the GPU: no reason to take the plan for another one. None leaves it to
+    TensorRT, which takes what there is."""
     timing_cache: Path | None = None
     """A file of TensorRT's measurements, read before and written after a build, so that the next is quicker."""
     optimisation_level: int | None = None
@@ -126,8 +129,9 @@ def _errors(parser: Any) -> Iterator[str]:
 
 def _configure(trt: Any, config: Any, options: BuildOptions) -> None:
     config.max_aux_streams = 0  # lanes run side by side already
-    if options.workspace_bytes is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
+    most_bytes = options.room_bytes if options.workspace_bytes is None else options.workspace_bytes
+    if most_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, most_bytes)
     if options.optimisation_level is not None:
         config.builder_optimization_level = options.optimisation_level
     if not options.tf32:
