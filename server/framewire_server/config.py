@@ -171,10 +171,19 @@ class ServerConfig(BaseSettings):
             raise ValueError(f"{value!r} names a GPU twice")
         return value
 
+    @field_validator("plan_cache", mode="before")
+    @classmethod
+    def _check_plan_cache(cls, value: Any) -> Any:
+        if value == "":  # which would be the working directory
+            raise ValueError("it is empty; name a folder, or take it out for ~/.cache/framewire/plans")
+        return value
+
     @field_validator("plugins")
     @classmethod
     def _check_plugins(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
         for path in value:
+            if path.is_dir():
+                raise ValueError(f"{path}: is a directory; name the library in it (.so)")
             if not path.is_file():
                 raise ValueError(f"{path}: no such file; name libraries of TensorRT plugins (.so)")
         return value

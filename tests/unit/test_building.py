@@ -27,7 +27,7 @@ from framewire_server.engines.tensorrt.cache import PlanCache
 from framewire_server.engines.tensorrt.libraries import LibraryUnavailable
 from framewire_server.engines.tensorrt.progress import LoggedProgress
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
-from framewire_server.errors import ModelError
+from framewire_server.errors import ModelError, OperatorError
 from framewire_server.models import record
 from framewire_server.models.recognition import read
 from framewire_server.pipeline import building
@@ -168,6 +168,15 @@ def test_what_the_parser_cannot_read_is_told_by_node(sim: Simulation, tmp_path: 
         plan_for(spec, network, Recipe(), PyCudaGpu(0))
 
 
+def test_a_plugin_that_is_missing_is_told_with_what_to_do(sim: Simulation, tmp_path: Path) -> None:
+    spec, network = read(model(tmp_path))
+    network.graph.node.insert(0, helper.make_node("Doubled_TRT", ["images"], ["odd"], name="odd"))
+    with pytest.raises(
+        ModelError, match=r"(?s)node odd .*name its library with --plugin FILE\.so, or as `plugins`"
+    ):
+        plan_for(spec, network, Recipe(), PyCudaGpu(0))
+
+
 def test_a_build_that_fails_tells_tensorrts_words(sim: Simulation, tmp_path: Path) -> None:
     sim.faults.plant("build", log="Could not find any implementation for node {ForeignNode}")
     with pytest.raises(ModelError, match=r"a\.onnx: TensorRT 1\S+ cannot build it: .*ForeignNode"):
@@ -222,6 +231,36 @@ def test_measurements_that_cannot_be_kept_spoil_no_build(
 ) -> None:
     assert built(model(tmp_path), recipe(timing_cache=tmp_path / timings))
     assert "cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"somebody's work", b"ftrt" + bytes(64)])
+def test_what_holds_no_measurements_is_never_overwritten(
+    newest: Simulation, tmp_path: Path, content: bytes
+) -> None:
+    timings = tmp_path / "timings"
+    timings.write_bytes(content)
+    with pytest.raises(OperatorError, match=r"timings: holds no measurements .*left as it is; name another"):
+        built(model(tmp_path), recipe(timing_cache=timings))
+    assert timings.read_bytes() == content
+
+
+def test_measurements_of_other_programs_are_taken_and_stay_theirs(newest: Simulation, tmp_path: Path) -> None:
+    mine, theirs = tmp_path / "timings", tmp_path / "trtexec.cache"
+    built(model(tmp_path), recipe(timing_cache=mine))
+    theirs.write_bytes(mine.read_bytes().removeprefix(b"framewire timings\n"))
+    assert theirs.stat().st_size < mine.stat().st_size
+    built(model(tmp_path, classes=3), recipe(timing_cache=theirs))
+    thread = PyCudaGpu(0).enter()
+    try:
+        import tensorrt as trt
+
+        from framewire_server.engines.tensorrt.logger import logger
+
+        config = trt.Builder(logger()).create_builder_config()
+        assert config.create_timing_cache(theirs.read_bytes()) is not None
+        del config
+    finally:
+        thread.leave()
 
 
 def test_progress_is_told_and_a_cancelled_build_leaves_nothing(sim: Simulation, tmp_path: Path) -> None:
@@ -318,6 +357,11 @@ def test_the_command_takes_the_folder_of_a_model(newest: Simulation, tmp_path: P
         (("-o", "."), "is a directory; name a file"),
         (("-o", "a.onnx"), "is the input; name another file"),
         (("-o", "none/a.plan"), "none: is no directory"),
+        (("--timing-cache", "a.onnx"), "--timing-cache a.onnx: is the input; name a file of its own"),
+        (("--timing-cache", "a.plan"), "--timing-cache a.plan: is the output; name a file of its own"),
+        (("--timing-cache", "b.onnx"), "--timing-cache b.onnx: is the name of a model"),
+        (("--timing-cache", "empty"), "empty: is a directory; name a file"),
+        (("--timing-cache", "none/t"), "none: is no directory"),
         (("--calibrate", "empty"), "--calibrate empty: holds no picture"),
         (("--gpu", "7"), "there is no GPU 7"),
     ],
@@ -358,11 +402,25 @@ def test_ctrl_c_ends_the_build_and_leaves_what_was(
     assert {file.name for file in tmp_path.iterdir()} == {"a.onnx", "a.plan"}
 
 
+@pytest.mark.parametrize("arguments", [(), ("-o", "b.plan", "--timing-cache", "locked/timings")])
+def test_the_command_refuses_folders_that_it_may_not_write_into(
+    newest: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "locked").mkdir()
+    path = model(tmp_path) if arguments else model(tmp_path / "locked")
+    # Permissions mean nothing to a superuser, so it is told what another one would be.
+    monkeypatch.setattr(os, "access", lambda folder, mode: Path(folder).name != "locked")
+    newest.faults.plant("builder")  # refused before it is needed
+    code, output = run(path, *arguments)
+    assert code == 1 and "cannot be written: nothing may be written into" in output
+
+
 def main_thread_waits() -> bool:
     """Whether the command has begun to wait for the build's thread, and is past starting it."""
     frame = sys._current_frames()[threading.main_thread().ident or 0]
     calls = [outer.f_code.co_name for outer, _ in traceback.walk_stack(frame)]
-    at = calls.index("_cancellable")
+    at = calls.index("_cancellable") if "_cancellable" in calls else 0
     return at > 0 and calls[at - 1] != "start"
 
 

@@ -54,6 +54,8 @@ def test_plugins_must_be_there(tmp_path: Path) -> None:
         ValidationError, match=r"libyolo_layer.so: no such file; name libraries of TensorRT plugins"
     ):
         ServerConfig(plugins=(library,))
+    with pytest.raises(ValidationError, match="is a directory; name the library in it"):
+        ServerConfig(plugins=(tmp_path,))
     library.touch()
     assert ServerConfig(plugins=(library,)).plugins == (library,)
 
@@ -64,3 +66,11 @@ def test_plans_are_kept_where_caches_are(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert ServerConfig().plan_cache == tmp_path / ".cache/framewire/plans"
+
+
+def test_an_empty_variable_does_not_put_plans_into_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FRAMEWIRE_PLAN_CACHE", "")
+    with pytest.raises(ValidationError, match="it is empty; name a folder, or take it out"):
+        ServerConfig()

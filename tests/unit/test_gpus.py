@@ -57,6 +57,8 @@ def test_each_gpu_has_a_keeper_until_it_is_closed() -> None:
 def test_a_plugin_library_that_is_not_there_is_named(tmp_path: Path) -> None:
     with install(), pytest.raises(OperatorError, match=r"gone.so: no such plugin library"):
         Gpus((0,), (tmp_path / "gone.so",))
+    with install(), pytest.raises(OperatorError, match="is a directory; name the plugin library in it"):
+        Gpus((0,), (tmp_path,))
 
 
 def test_plugins_of_a_model_file_lie_beside_the_model_and_come_after_the_operators(tmp_path: Path) -> None:

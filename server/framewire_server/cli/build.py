@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _MIB = 1 << 20
+_LOOK_UP_S = 0.2
 _MOST_BATCH = 16
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -101,7 +102,7 @@ def build(
                 plugins=tuple(plugin or ()),
             ),
         )
-        _check(file, target)
+        _check(file, target, timing_cache)
         said = _build(file, target, recipe, gpu)
     except OperatorError as error:
         sys.exit(f"framewire: {error}")
@@ -136,16 +137,38 @@ def _pictures(places: list[Path]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _check(file: Path, target: Path) -> None:
-    """Before minutes are spent: raises OperatorError when the plan cannot be written."""
+def _check(file: Path, target: Path, timing_cache: Path | None) -> None:
+    """Before minutes are spent: raises OperatorError when what is to be written cannot be, or is something else."""
+    from framewire_server.errors import OperatorError
+    from framewire_server.models.places import locate
+
+    if _same(target, locate(file)):
+        raise OperatorError(f"{target}: is the input; name another file with --output")
+    _check_writable(target)
+    if timing_cache is None:
+        return
+    said = f"--timing-cache {timing_cache}: is the {{}}; name a file of its own"
+    for other, what in ((locate(file), "input"), (target, "output")):
+        if _same(timing_cache, other):
+            raise OperatorError(said.format(what))
+    if timing_cache.suffix.lower() == ".onnx":
+        raise OperatorError(said.format("name of a model"))
+    _check_writable(timing_cache)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+
+
+def _check_writable(path: Path) -> None:
     from framewire_server.errors import OperatorError
 
-    if target.exists() and file.exists() and target.samefile(file):
-        raise OperatorError(f"{target}: is the input; name another file with --output")
-    if target.is_dir():
-        raise OperatorError(f"{target}: is a directory; name a file")
-    if not target.parent.is_dir():
-        raise OperatorError(f"{target.parent}: is no directory")
+    if path.is_dir():
+        raise OperatorError(f"{path}: is a directory; name a file")
+    if not path.parent.is_dir():
+        raise OperatorError(f"{path.parent}: is no directory")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OperatorError(f"{path}: cannot be written: nothing may be written into {path.parent.resolve()}")
 
 
 def _build(file: Path, target: Path, recipe: Recipe, gpu: int) -> list[str]:
@@ -190,7 +213,7 @@ def _cancellable(work: Callable[[], Plan], bar: BuildBar) -> Plan:
     thread = threading.Thread(target=run, name="build", daemon=True)
     try:
         thread.start()
-        ended.wait()
+        _wait(ended)
     except KeyboardInterrupt:
         bar.cancel()
         _await(ended)
@@ -205,6 +228,11 @@ def _cancellable(work: Callable[[], Plan], bar: BuildBar) -> Plan:
 def _await(ended: threading.Event) -> None:
     typer.echo("stopping after this step (Ctrl-C again to stop at once)", err=True)
     try:
-        ended.wait()
+        _wait(ended)
     except KeyboardInterrupt:
         os._exit(_INTERRUPTED)
+
+
+def _wait(ended: threading.Event) -> None:
+    while not ended.wait(_LOOK_UP_S):  # Ctrl-C just before it waits is heard when it looks up
+        pass

@@ -7,8 +7,7 @@ Networks are strongly typed: every tensor has the type that the network gives it
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,10 +21,14 @@ from framewire_server.engines.tensorrt import libraries
 from framewire_server.engines.tensorrt.logger import Heard, hearing, logger
 from framewire_server.engines.tensorrt.plugins import Plugins
 from framewire_server.engines.tensorrt.progress import Progress, monitor
+from framewire_server.engines.tensorrt.timings import Timings
 from framewire_server.errors import ModelError, OperatorError
 
-log = logging.getLogger(__name__)
 _MOST_ERRORS = 10
+_PLUGIN = re.compile(r"plugin not found|attempting to import as plugin|no importer registered", re.IGNORECASE)
+_PLUGIN_ADVICE = (
+    "\nWhere that is a plugin's: name its library with --plugin FILE.so, or as `plugins` in the model file"
+)
 _INPUT_DIMENSIONS = "export it with fixed sizes, or state input_size in the model file"
 
 
@@ -46,7 +49,8 @@ class BuildOptions:
     """The same, as it happens to be left on the GPU: no reason to take the plan for another one. None leaves it to
     TensorRT, which takes what there is."""
     timing_cache: Path | None = None
-    """A file of TensorRT's measurements, read before and written after a build, so that the next is quicker."""
+    """A file of TensorRT's measurements, read before and written after a build, so that the next is quicker. One that
+    holds something else is refused."""
     optimisation_level: int | None = None
     """0 (builds fast) to 5 (runs fast); None is TensorRT's 3."""
     tf32: bool = True
@@ -65,7 +69,7 @@ def build_plan(network: onnx.ModelProto, options: BuildOptions, *, progress: Pro
     interpreter's lock.
 
     Raises LibraryUnavailable without TensorRT, ModelError naming the node when the network is not TensorRT's to run,
-    BuildCancelled when `progress` is.
+    OperatorError when the timing cache is no such, BuildCancelled when `progress` is.
     """
     trt = libraries.tensorrt()
     with hearing() as heard:
@@ -74,6 +78,9 @@ def build_plan(network: onnx.ModelProto, options: BuildOptions, *, progress: Pro
         _parse(trt.OnnxParser(definition, logger()), network)
         config = builder.create_builder_config()
         _configure(trt, config, options)
+        timings = Timings(options.timing_cache) if options.timing_cache is not None else None
+        if timings is not None:
+            timings.give(config)
         _add_profiles(builder, config, definition, options.batches or (1,))
         if progress is not None:
             config.progress_monitor = monitor(trt, progress)
@@ -82,7 +89,8 @@ def build_plan(network: onnx.ModelProto, options: BuildOptions, *, progress: Pro
             raise BuildCancelled("the build was cancelled")
         if plan is None:
             raise ModelError(f"TensorRT {trt.__version__} cannot build it: {heard.text()}")
-        _keep_timings(config, options.timing_cache)
+        if timings is not None:
+            timings.keep(config)
         return bytes(plan)
 
 
@@ -104,7 +112,8 @@ def _parse(parser: Any, network: onnx.ModelProto) -> None:
         with _as_file(network) as path:
             parsed = parser.parse_from_file(str(path))
     if not parsed:
-        raise ModelError("TensorRT cannot read it:" + "".join(_errors(parser)))
+        said = "".join(_errors(parser))
+        raise ModelError(f"TensorRT cannot read it:{said}{_PLUGIN_ADVICE if _PLUGIN.search(said) else ''}")
 
 
 @contextlib.contextmanager
@@ -136,8 +145,6 @@ def _configure(trt: Any, config: Any, options: BuildOptions) -> None:
         config.builder_optimization_level = options.optimisation_level
     if not options.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
-    if options.timing_cache is not None:
-        _take_timings(config, options.timing_cache)
 
 
 def _add_profiles(builder: Any, config: Any, definition: Any, batches: tuple[int, ...]) -> None:
@@ -166,32 +173,3 @@ def _add_profiles(builder: Any, config: Any, definition: Any, batches: tuple[int
         if config.add_optimization_profile(profile) < 0:
             raise ModelError(f"TensorRT refuses a batch of {batch} for the inputs {', '.join(open_ones)}")
         least = batch + 1
-
-
-def _take_timings(config: Any, path: Path) -> None:
-    try:
-        content = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        log.warning("%s: cannot be read: %s: measured anew", path, error.strerror)
-        content = b""
-    for former in (content, b""):
-        cache = config.create_timing_cache(former)
-        if cache is not None and config.set_timing_cache(cache, False):
-            return
-        log.warning("%s: is of another TensorRT or another GPU: measured anew", path)
-
-
-def _keep_timings(config: Any, path: Path | None) -> None:
-    """Writes what was measured. A build that succeeded does not fail for it."""
-    cache = config.get_timing_cache() if path is not None else None
-    if path is None or cache is None:
-        return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(bytes(cache.serialize()))
-        part.replace(path)
-    except OSError as error:
-        log.warning("%s: cannot be written: %s", path, error.strerror)
-    finally:
-        with contextlib.suppress(OSError):  # its folder may be none
-            part.unlink(missing_ok=True)

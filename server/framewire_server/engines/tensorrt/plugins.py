@@ -34,7 +34,12 @@ class Plugins:
             if path in self._loaded:
                 continue
             if not path.is_file():
-                raise ModelError(f"{library}: no such plugin library")
+                what = (
+                    "is a directory; name the plugin library in it"
+                    if path.is_dir()
+                    else "no such plugin library"
+                )
+                raise ModelError(f"{library}: {what}")
             self._load(path)
             self._loaded.add(path)
             log.info("plugin library %s is loaded", path)
