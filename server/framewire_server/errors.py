@@ -74,3 +74,8 @@ class NotNow(ModelError):
 
 class ListenError(OperatorError):
     """The address cannot be listened on."""
+
+
+def installing(extra: str) -> str:
+    """The line that installs one of our extras, for messages."""
+    return f"pip install 'framewire[{extra}]', or in a checkout pip install '.[{extra}]'"

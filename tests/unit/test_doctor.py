@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from framewire_server.engines.tensorrt import probes
+from framewire_server.engines.tensorrt import libraries, prepare, probes
 from framewire_server.engines.tensorrt.diagnosis import Diagnosis, Settings, diagnose
-from framewire_server.engines.tensorrt.driver import kernel_module_version
+from framewire_server.engines.tensorrt.driver import cuda_major, kernel_module_version
 from framewire_server.engines.tensorrt.fitting import misfits
 from tests.sim import install
 
@@ -65,13 +65,13 @@ def ask_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], dict[str, Any]
     return ask
 
 
-def diagnosed(tmp_path: Path, **changes: dict[str, Any]) -> Diagnosis:
+def diagnosed(tmp_path: Path, settings: Settings | None = None, /, **changes: dict[str, Any]) -> Diagnosis:
     """All is there, but for `changes`: of a probe's answer, or with `error` instead of it."""
     found = {
         name: change if "error" in (change := changes.get(name, {})) else {**answer, **change}
         for name, answer in ALL_THERE.items()
     }
-    return diagnose(Settings(tmp_path, prepare_on="gpu", gpu_decode=True), found.__getitem__)
+    return diagnose(settings or Settings(tmp_path), found.__getitem__)
 
 
 def line(diagnosis: Diagnosis, subject: str) -> tuple[str, str, str]:
@@ -91,10 +91,29 @@ def test_command_without_driver_says_so_and_what_runs_instead(tmp_path: Path) ->
     document = json.loads(done.stdout)
     assert document["ready"] is False
     assert document["lines"][0]["subject"] == "driver" and document["lines"][0]["verdict"] == "bad"
-    assert (
-        document["uses"][0].startswith("framewire serve FILE  ") and "ONNX Runtime 1." in document["uses"][0]
+    assert document["uses"]["cpu"].startswith("ONNX Runtime 1.")
+    assert document["uses"]["cuda"].startswith("does not start: driver:")
+
+
+def test_command_goes_on_with_defaults_where_settings_are_wrong(tmp_path: Path) -> None:
+    environment = {
+        "FRAMEWIRE_DEVICE": "gpu",
+        "FRAMEWIRE_GPU_LANES": "0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "framewire_server", "doctor"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment, "LD_LIBRARY_PATH": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
     )
-    assert "does not start: driver:" in document["uses"][1]
+    assert done.returncode == 1 and not done.stderr
+    first, *others = done.stdout.splitlines()
+    assert first.split(maxsplit=2)[:2] == ["settings", "NO"]
+    assert "gpu_lanes: Input should be greater than or equal to 1" in first
+    assert "device: 'gpu' is not cpu, cuda, or GPUs by their numbers" in first
+    assert any(line.startswith("driver ") for line in others)
+    assert "does not start: settings: " in others[-2]
 
 
 def test_driver_tells_gpus_and_memory(stub: Stub, ask_with: Callable[[Path], dict[str, Any]]) -> None:
@@ -170,10 +189,10 @@ def test_probes_ignore_what_lies_in_the_working_directory(
 
 
 def test_all_there_is_ready_and_uses_all(tmp_path: Path) -> None:
-    diagnosis = diagnosed(tmp_path)
+    diagnosis = diagnosed(tmp_path, Settings(tmp_path, prepare_on="gpu", gpu_decode=True))
     assert diagnosis.ready
     assert {found.verdict for found in diagnosis.lines} == {"ok"}
-    assert diagnosis.uses[1].endswith(
+    assert diagnosis.uses.cuda.endswith(
         "TensorRT on GPU 0, batches replayed as CUDA graphs, pictures resized on the GPU, JPEG decoded by nvimgcodec"
     )
 
@@ -194,7 +213,7 @@ def test_one_process_at_a_time_uses_the_gpu(tmp_path: Path) -> None:
 def test_what_is_needed_blocks(tmp_path: Path, needed: str) -> None:
     diagnosis = diagnosed(tmp_path, **{needed: {"error": "is broken"}})
     assert not diagnosis.ready
-    assert "is broken" in diagnosis.uses[1]
+    assert "is broken" in diagnosis.uses.cuda
 
 
 @pytest.mark.parametrize(
@@ -204,14 +223,94 @@ def test_what_is_needed_blocks(tmp_path: Path, needed: str) -> None:
 def test_options_have_another_way(tmp_path: Path, option: str, instead: str) -> None:
     diagnosis = diagnosed(tmp_path, **{option: {"error": "is broken"}})
     assert diagnosis.ready
-    assert instead in diagnosis.uses[1]
+    assert instead in diagnosis.uses.cuda
 
 
-def test_kernel_that_does_not_load_leaves_pictures_to_the_cpu(tmp_path: Path) -> None:
-    diagnosis = diagnosed(tmp_path, pycuda={"kernel": "cuModuleLoadData failed: no kernel image"})
+NO_IMAGE = "cuModuleLoadData failed: no kernel image"
+
+
+def test_kernel_that_does_not_load_keeps_plans_that_take_floats_from_being_served(tmp_path: Path) -> None:
+    diagnosis = diagnosed(tmp_path, pycuda={"kernel": NO_IMAGE})
     assert diagnosis.ready
-    assert line(diagnosis, "kernel")[:2] == ("mind", "cuModuleLoadData failed: no kernel image")
-    assert "pictures resized on the CPU" in diagnosis.uses[1]
+    verdict, found, advice = line(diagnosis, "kernel")
+    assert (verdict, found) == ("mind", NO_IMAGE)
+    assert "ONNX files can be served; plans that take floats" in advice
+    assert "pictures resized on the CPU" in diagnosis.uses.cuda
+
+
+@pytest.mark.parametrize("setting", [{"prepare_on": "gpu"}, {"gpu_decode": True}])
+def test_kernel_that_does_not_load_blocks_where_settings_need_it(
+    tmp_path: Path, setting: dict[str, Any]
+) -> None:
+    diagnosis = diagnosed(tmp_path, Settings(tmp_path, **setting), pycuda={"kernel": NO_IMAGE})
+    assert not diagnosis.ready
+    assert line(diagnosis, "kernel")[0] == "bad"
+    assert f"kernel: {NO_IMAGE}" in diagnosis.uses.cuda
+
+
+@pytest.mark.parametrize(
+    ("decode", "ready"),
+    [
+        ({"missing": True, "error": "No module named 'nvidia'"}, False),
+        ({"error": "is broken"}, False),
+        ({"cuda": 14}, False),
+        ({"nvjpeg": None}, True),
+        ({}, True),
+    ],
+    ids=["missing", "broken", "of another CUDA", "without nvjpeg", "all there"],
+)
+def test_gpu_decoding_that_is_asked_for_is_needed(
+    tmp_path: Path, decode: dict[str, Any], ready: bool
+) -> None:
+    asked, not_asked = Settings(tmp_path, gpu_decode=True), Settings(tmp_path)
+    assert diagnosed(tmp_path, not_asked, decode=decode).ready
+    diagnosis = diagnosed(tmp_path, asked, decode=decode)
+    assert diagnosis.ready is ready
+    assert ("JPEG decoded by nvimgcodec" in diagnosis.uses.cuda) is ready
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "pictures resized on the CPU, JPEG decoded by OpenCV (nvimgcodec with --gpu-decode)"),
+        ({"prepare_on": "gpu"}, "pictures resized on the GPU, JPEG decoded by OpenCV"),
+        (
+            {"gpu_decode": True},
+            "JPEG resized on the GPU and other pictures on the CPU, JPEG decoded by nvimgcodec",
+        ),
+    ],
+)
+def test_where_pictures_are_prepared(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    assert said in diagnosed(tmp_path, Settings(tmp_path, **settings)).uses.cuda
+
+
+@pytest.mark.parametrize(("cuda", "extra"), [([13, 0], "graphs"), ([12, 8], "graphs-cu12")])
+def test_extras_are_those_of_the_driver(tmp_path: Path, cuda: list[int], extra: str) -> None:
+    missing = {"missing": True, "error": "No module named 'cuda'"}
+    diagnosis = diagnosed(tmp_path, driver={"cuda": cuda}, graphs=missing)
+    advice = f"pip install 'framewire[{extra}]', or in a checkout pip install '.[{extra}]'"
+    assert line(diagnosis, "CUDA graphs")[2] == advice
+
+
+def test_a_missing_library_is_advised_for_the_driver(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cuda_major(str(stub() / "libcuda.so.1")) == 13
+    assert cuda_major(str(stub() / "none.so.1")) is None
+    monkeypatch.setattr(libraries, "cuda_major", lambda: 12)
+    with install(tensorrt="missing"):
+        advice = probes.here("tensorrt")["advice"]
+    assert "pip install 'framewire[tensorrt-cu12]'" in advice
+
+
+def test_a_kernel_that_one_gpu_of_two_does_not_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = iter(["on the first", "", "on the third"])
+
+    def load(_: object) -> None:
+        if refusal := next(refusals):
+            raise sys.modules["pycuda.driver"].Error(refusal)
+
+    monkeypatch.setattr(prepare, "load", load)
+    with install(gpus=3):
+        assert probes.here("pycuda")["kernel"] == "on GPU 0: on the first; on GPU 2: on the third"
 
 
 def test_one_good_gpu_of_two_is_enough(tmp_path: Path) -> None:
@@ -219,7 +318,7 @@ def test_one_good_gpu_of_two_is_enough(tmp_path: Path) -> None:
     diagnosis = diagnosed(tmp_path, driver={"gpus": [GPU, old]})
     assert diagnosis.ready
     assert line(diagnosis, "GPU 1")[0] == "bad"
-    assert "TensorRT on GPU 0, batches" in diagnosis.uses[1]
+    assert "TensorRT on GPU 0, batches" in diagnosis.uses.cuda
     assert not diagnosed(tmp_path, driver={"gpus": [old]}).ready
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,14 +37,16 @@ def _settings() -> Settings:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    from framewire_server.cli.settings import explain
     from framewire_server.config import ServerConfig
     from framewire_server.engines.tensorrt.diagnosis import Settings
 
+    refused = ""
     try:
         config = ServerConfig()
     except (ValidationError, SettingsError) as error:
-        sys.exit(f"framewire: a setting in the environment (FRAMEWIRE_...) is wrong: {error}")
-    return Settings(config.plan_cache, config.cuda_graphs, config.prepare_on, config.gpu_decode)
+        config, refused = ServerConfig.model_construct(), explain(error)
+    return Settings(config.plan_cache, config.cuda_graphs, config.prepare_on, config.gpu_decode, refused)
 
 
 def _table(diagnosis: Diagnosis) -> str:
@@ -53,7 +56,13 @@ def _table(diagnosis: Diagnosis) -> str:
         rows.append(f"{line.subject:<{width}}  {_MARKS[line.verdict]:<4}  {line.found}")
         if line.advice:
             rows.append(f"{'':<{width}}        {line.advice}")
-    return "\n".join([*rows, "", *diagnosis.uses])
+    uses = diagnosis.uses
+    rows += [
+        "",
+        f"framewire serve FILE                 {uses.cpu}",
+        f"framewire serve FILE --device cuda   {uses.cuda}",
+    ]
+    return "\n".join(rows)
 
 
 def _document(diagnosis: Diagnosis) -> str:
@@ -69,7 +78,7 @@ def _document(diagnosis: Diagnosis) -> str:
     document = {
         "ready": diagnosis.ready,
         "lines": lines,
-        "uses": list(diagnosis.uses),
+        "uses": asdict(diagnosis.uses),
         "found": diagnosis.found,
     }
     return json.dumps(document, indent=2)

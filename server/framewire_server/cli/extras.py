@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 
+from framewire_server.errors import installing
+
 _SERVER = (
     "numpy",
     "cv2",
@@ -26,7 +28,4 @@ def require(extra: str, command: str) -> None:
     """Ends the program with the line that installs what `command` needs, if it is missing."""
     missing = [name for name in _NEEDS[extra] if importlib.util.find_spec(name) is None]
     if missing:
-        sys.exit(
-            f"`framewire {command}` needs an extra: pip install 'framewire[{extra}]', or in a checkout "
-            f"pip install '.[{extra}]' (missing: {', '.join(missing)})"
-        )
+        sys.exit(f"`framewire {command}` needs an extra: {installing(extra)} (missing: {', '.join(missing)})")

@@ -167,6 +167,7 @@ def serve(
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    from framewire_server.cli.settings import explain
     from framewire_server.config import ServerConfig
     from framewire_server.errors import OperatorError
 
@@ -207,13 +208,8 @@ def serve(
     try:
         config = ServerConfig(**{key: value for key, value in stated.items() if value is not None})
         asyncio.run(_run(config, until_stdin_closes))
-    except ValidationError as error:
-        texts = [f"{item['loc'][0]}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
-        sys.exit("framewire: " + "; ".join(texts))
-    except SettingsError as error:
-        sys.exit(
-            f'framewire: {error}: several values are JSON, for example ["a.onnx", "b.onnx"] or {{"10.0.1.0/24": 3}}'
-        )
+    except (ValidationError, SettingsError) as error:
+        sys.exit(f"framewire: {explain(error)}")
     except OperatorError as error:
         sys.exit(f"framewire: {error}")
 

@@ -6,12 +6,14 @@ import os
 import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from framewire_server.engines.tensorrt import probes
 from framewire_server.engines.tensorrt.fitting import Misfit, misfits
+from framewire_server.engines.tensorrt.libraries import of_cuda
+from framewire_server.errors import installing
 
 Verdict = Literal["ok", "mind", "none", "bad"]
 """`mind`: works, with something to know; `none`: an option that is not there; `bad`: nothing runs on the GPU."""
@@ -19,6 +21,8 @@ Verdict = Literal["ok", "mind", "none", "bad"]
 _GIB = 1 << 30
 _ONE_BY_ONE = "driver", "tensorrt", "pycuda"
 """What makes a context: a GPU in exclusive mode has room for that of one process."""
+_SETTINGS = "set it otherwise in the environment (FRAMEWIRE_...); below, all settings are the defaults"
+_KERNEL = "docs/gpu.md, Trouble"
 _NAMES = {
     "driver": "driver",
     "tensorrt": "TensorRT",
@@ -37,6 +41,8 @@ class Settings:
     cuda_graphs: bool = True
     prepare_on: str = "host"
     gpu_decode: bool = False
+    refused: str = ""
+    """What the server would not accept of them; the others here are then its defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,21 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Uses:
+    """What `framewire serve FILE` would do, or why it would do nothing."""
+
+    cpu: str
+    """Without --device cuda."""
+    cuda: str
+    """With it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
     """All that was found."""
 
     lines: tuple[Line, ...]
-    uses: tuple[str, ...]
-    """What `framewire serve --device cuda` would do, or why it would not start, and what runs without it."""
+    uses: Uses
     ready: bool
     """Whether all that serving on a GPU needs is there."""
     found: dict[str, dict[str, Any]]
@@ -70,19 +85,21 @@ def diagnose(settings: Settings, ask: Callable[[str], dict[str, Any]] = probes.a
         found = {name: ask(name) for name in _ONE_BY_ONE}
         found |= {name: future.result() for name, future in others.items()}
     wrong = misfits(found, machine=platform.release())
+    cuda = next(iter(found["driver"].get("cuda", ())), None)
     lines = [
+        *([Line("settings", "bad", settings.refused, _SETTINGS)] if settings.refused else ()),
         _driver(found["driver"]),
         *(_gpu(gpu, wrong) for gpu in found["driver"].get("gpus", ())),
         _tensorrt(found["tensorrt"], wrong),
         _pycuda(found["pycuda"], wrong),
-        _kernel(found["pycuda"]),
-        _graphs(found["graphs"], wrong),
-        _decode(found["decode"], wrong),
+        _kernel(found["pycuda"], settings),
+        _graphs(found["graphs"], wrong, _extra("graphs", cuda)),
+        _decode(found["decode"], wrong, _extra("gpu-decode", cuda), needed=settings.gpu_decode),
         _plan_cache(settings.plan_cache),
         _onnxruntime(found["onnxruntime"]),
     ]
     ready = _is_ready(lines)
-    return Diagnosis(tuple(lines), tuple(_uses(lines, ready, settings)), ready, found)
+    return Diagnosis(tuple(lines), _uses(lines, ready, settings), ready, found)
 
 
 def _is_ready(lines: list[Line]) -> bool:
@@ -140,35 +157,40 @@ def _pycuda(found: dict[str, Any], wrong: list[Misfit]) -> Line:
     return _judged(_NAMES["pycuda"], text, "pycuda", wrong)
 
 
-def _kernel(found: dict[str, Any]) -> Line:
-    """The kernel that prepares pictures for plans which do not take bytes, and for `prepare_on: gpu`."""
+def _kernel(found: dict[str, Any], settings: Settings) -> Line:
+    """The kernel that prepares pictures for plans which do not take bytes, for `prepare_on: gpu` and `gpu_decode`."""
     if "kernel" not in found:
         return Line("kernel", "none", "not tried, for want of a GPU or pycuda")
-    if found["kernel"]:
-        return Line(
-            "kernel", "mind", found["kernel"], "pictures are prepared on the CPU; docs/gpu.md tells why"
-        )
-    return Line("kernel", "ok", "loads: pictures are prepared on the GPU")
+    if not found["kernel"]:
+        return Line("kernel", "ok", "loads: pictures are prepared on the GPU")
+    if settings.prepare_on == "gpu" or settings.gpu_decode:
+        advice = f"serve without FRAMEWIRE_PREPARE_ON=gpu and FRAMEWIRE_GPU_DECODE; {_KERNEL}"
+        return Line("kernel", "bad", found["kernel"], advice)
+    advice = "ONNX files can be served; plans that take floats, --prepare-on gpu and --gpu-decode cannot"
+    return Line("kernel", "mind", found["kernel"], f"{advice}: {_KERNEL}")
 
 
-def _graphs(found: dict[str, Any], wrong: list[Misfit]) -> Line:
+def _graphs(found: dict[str, Any], wrong: list[Misfit], install: str) -> Line:
     if found.get("missing"):
-        return Line(_NAMES["graphs"], "none", "cuda-bindings is not installed", _extra("graphs"))
+        return Line(_NAMES["graphs"], "none", "cuda-bindings is not installed", install)
     text = f"cuda-bindings {found.get('version')}"
     if "error" in found:
         return Line(_NAMES["graphs"], "none", f"{text}: {found['error']}")
     return _judged(_NAMES["graphs"], text, "graphs", wrong)
 
 
-def _decode(found: dict[str, Any], wrong: list[Misfit]) -> Line:
+def _decode(found: dict[str, Any], wrong: list[Misfit], install: str, *, needed: bool) -> Line:
+    """`needed`: whether the server is told to decode on the GPU, and does not start where it cannot."""
+    lacking: Verdict = "bad" if needed else "none"
     if found.get("missing"):
-        return Line(_NAMES["decode"], "none", "nvimgcodec is not installed", _extra("gpu-decode"))
+        return Line(_NAMES["decode"], lacking, "nvimgcodec is not installed", install)
     text = f"nvimgcodec {found.get('version')} for CUDA {found.get('cuda')}"
     if "error" in found:
-        return Line(_NAMES["decode"], "none", f"{text}: {found['error']}")
+        return Line(_NAMES["decode"], lacking, f"{text}: {found['error']}")
     if not found["nvjpeg"]:
-        return Line(_NAMES["decode"], "none", f"{text}, without nvjpeg", _extra("gpu-decode"))
-    return _judged(_NAMES["decode"], f"{text}, nvjpeg {found['nvjpeg']}", "decode", wrong)
+        return Line(_NAMES["decode"], "mind" if needed else "none", f"{text}, without nvjpeg", install)
+    line = _judged(_NAMES["decode"], f"{text}, nvjpeg {found['nvjpeg']}", "decode", wrong)
+    return replace(line, verdict=lacking) if line.verdict == "mind" and needed else line
 
 
 def _plan_cache(folder: Path) -> Line:
@@ -181,7 +203,7 @@ def _plan_cache(folder: Path) -> Line:
 
 def _onnxruntime(found: dict[str, Any]) -> Line:
     if "error" in found:
-        return Line(_NAMES["onnxruntime"], "mind", found["error"], _extra("server"))
+        return Line(_NAMES["onnxruntime"], "mind", found["error"], installing("server"))
     return Line(_NAMES["onnxruntime"], "ok", f"{found['version']}, on the CPU")
 
 
@@ -197,43 +219,45 @@ def _judged(subject: str, text: str, key: str, wrong: list[Misfit], otherwise: L
     return Line(subject, "ok", text)
 
 
-def _uses(lines: list[Line], ready: bool, settings: Settings) -> list[str]:
+def _uses(lines: list[Line], ready: bool, settings: Settings) -> Uses:
     cpu = next(line for line in lines if line.subject == _NAMES["onnxruntime"])
     on_cpu = f"ONNX Runtime {cpu.found}" if cpu.verdict == "ok" else f"nothing: {cpu.found}"
+    if settings.refused:
+        on_cpu = f"does not start: settings: {settings.refused}"
     if ready:
-        on_gpu = ", ".join(_parts(lines, settings))
-    else:
-        reasons = "; ".join(f"{line.subject}: {line.found}" for line in lines if line.verdict == "bad")
-        on_gpu = f"does not start: {reasons}"
-    return [
-        f"framewire serve FILE                 {on_cpu}",
-        f"framewire serve FILE --device cuda   {on_gpu}",
-    ]
+        return Uses(on_cpu, ", ".join(_parts(lines, settings)))
+    reasons = "; ".join(f"{line.subject}: {line.found}" for line in lines if line.verdict == "bad")
+    return Uses(on_cpu, f"does not start: {reasons}")
 
 
 def _parts(lines: list[Line], settings: Settings) -> list[str]:
     there = {line.subject: line.verdict == "ok" for line in lines}
     gpus = ", ".join(line.subject for line in lines if _is_gpu(line) and line.verdict != "bad")
     graphs = settings.cuda_graphs and there[_NAMES["graphs"]]
-    resized = "the GPU" if settings.prepare_on == "gpu" and there["kernel"] else "the CPU"
-    if there[_NAMES["decode"]]:
-        decoded = "nvimgcodec" if settings.gpu_decode else "OpenCV (nvimgcodec with --gpu-decode)"
-    else:
-        decoded = "OpenCV"
     return [
         f"TensorRT on {gpus}",
         f"batches {'replayed as' if graphs else 'without'} CUDA graphs",
-        f"pictures resized on {resized}",
-        f"JPEG decoded by {decoded}",
+        *_pictures(there[_NAMES["decode"]], settings),
     ]
+
+
+def _pictures(decodes: bool, settings: Settings) -> tuple[str, str]:
+    """Where pictures are resized and JPEGs decoded; `decodes`: whether nvimgcodec can on the GPU."""
+    resized = f"pictures resized on the {'GPU' if settings.prepare_on == 'gpu' else 'CPU'}"
+    if not settings.gpu_decode:
+        return resized, f"JPEG decoded by OpenCV{' (nvimgcodec with --gpu-decode)' if decodes else ''}"
+    if settings.prepare_on != "gpu":
+        resized = "JPEG resized on the GPU and other pictures on the CPU"
+    return resized, f"JPEG decoded by nvimgcodec{'' if decodes else ', on the CPU for want of nvjpeg'}"
 
 
 def _is_gpu(line: Line) -> bool:
     return line.subject.startswith("GPU ")
 
 
-def _extra(name: str) -> str:
-    return f"pip install 'framewire[{name}]'"
+def _extra(name: str, cuda: int | None) -> str:
+    """The line that installs an extra of the driver's CUDA major."""
+    return installing(of_cuda(name, cuda))
 
 
 def _dotted(version: Any) -> str:

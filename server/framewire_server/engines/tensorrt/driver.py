@@ -108,6 +108,16 @@ class Driver:
         return text.value.decode() if text.value else "unknown"
 
 
+def cuda_major(library: str = LIBRARY) -> int | None:
+    """The major of the newest CUDA that the driver runs; None without a driver. Needs no GPU."""
+    version = ctypes.c_int()
+    try:
+        code = ctypes.CDLL(library).cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return None
+    return None if code else version.value // 1000
+
+
 def kernel_module_version(file: Path = _KERNEL_MODULE) -> str | None:
     """The version of the driver's kernel module, for example 580.95.05; None where the system tells none."""
     try:

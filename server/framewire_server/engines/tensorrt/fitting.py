@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from framewire_server.errors import installing
+
 _OLDEST_DRIVERS = {12: "525.60.13", 13: "580.65.06"}
 """Of Linux, by CUDA major; a driver runs its own major and all older ones."""
 _OLDEST_TENSORRT, _FIRST_UNKNOWN_TENSORRT = (10, 0), (12, 0)
@@ -56,12 +58,12 @@ def _of_the_driver(found: dict[str, dict[str, Any]], cuda: tuple[int, ...]) -> l
     result = []
     wheels = found["tensorrt"].get("wheels", ())
     if wheels and wheels[0] > cuda[0]:
-        advice = f"{_newer_driver(wheels[0])}, or install framewire[tensorrt-cu12]"
+        advice = f"{_newer_driver(wheels[0])}, or {installing('tensorrt-cu12')}"
         result.append(_too_new("tensorrt", wheels[0], cuda, advice, blocks=True))
     built_for = tuple(found["pycuda"].get("built_for", ()))
     if built_for and built_for[0] > cuda[0]:
         advice = f"{_newer_driver(built_for[0])}, or build it again with the driver's toolkit: "
-        advice += "pip install --no-binary :all: --no-cache-dir --force-reinstall pycuda"
+        advice += "pip install --no-cache-dir --force-reinstall --no-deps pycuda"
         result.append(_too_new("pycuda", built_for[0], cuda, advice, blocks=True))
     for name, package, extra in (
         ("graphs", "cuda-bindings", "graphs-cu12"),
@@ -69,7 +71,7 @@ def _of_the_driver(found: dict[str, dict[str, Any]], cuda: tuple[int, ...]) -> l
     ):
         of = found[name].get("cuda") or next(iter(numbers(found[name].get("version"))), None)
         if of and 12 <= of > cuda[0]:
-            advice = f"{_newer_driver(of)}, or uninstall {package} and install framewire[{extra}]"
+            advice = f"{_newer_driver(of)}, or uninstall {package}, then {installing(extra)}"
             result.append(_too_new(name, of, cuda, advice, blocks=False))
     return result
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from framewire_server.engines.tensorrt.cuda import GpuThread
-from framewire_server.engines.tensorrt.libraries import LibraryUnavailable
+from framewire_server.engines.tensorrt.libraries import LibraryUnavailable, install
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, Decoded, OnGpu
 from framewire_server.engines.tensorrt.prepare import resizes
 from framewire_server.engines.tensorrt.slots import Compressed
@@ -110,5 +110,5 @@ def nvimgcodec() -> Any:
         raise LibraryUnavailable(
             "nvidia.nvimgcodec",
             str(error) or type(error).__name__,
-            "install it with pip install 'framewire[gpu-decode]', or serve without GPU decoding",
+            f"install it with {install('gpu-decode')}; or serve without GPU decoding",
         ) from error

@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from framewire_server.errors import OperatorError
+from framewire_server.engines.tensorrt.driver import cuda_major
+from framewire_server.errors import OperatorError, installing
 
-_INSTALL = "pip install 'framewire[tensorrt]'"
+_NEWEST_CUDA = 13
 _CPU = "without --device cuda the model runs on the CPU"
 
 
@@ -27,13 +28,24 @@ class LibraryUnavailable(OperatorError):
         """A sentence for the operator, without its full stop."""
 
 
+def install(extra: str) -> str:
+    """The line that installs an extra that is of one CUDA major, as the driver of this machine needs it."""
+    return installing(of_cuda(extra, cuda_major()))
+
+
+def of_cuda(extra: str, major: int | None) -> str:
+    """The extra's name for a driver of that CUDA major; None: unknown."""
+    return extra if major is None or major >= _NEWEST_CUDA else f"{extra}-cu12"
+
+
 def tensorrt() -> Any:
     """Returns the module `tensorrt`. Raises LibraryUnavailable."""
     return _library(
         "tensorrt",
-        missing=f"install it with {_INSTALL} (on a Jetson it comes with JetPack); {_CPU}",
+        "tensorrt",
+        missing="install it with {install} (on a Jetson it comes with JetPack); " + _CPU,
         broken="TensorRT's libraries are missing or of another version than its Python package: install both anew "
-        f"with {_INSTALL}",
+        "with {install}",
     )
 
 
@@ -41,7 +53,8 @@ def pycuda_driver() -> Any:
     """Returns the module `pycuda.driver`. Raises LibraryUnavailable."""
     return _library(
         "pycuda.driver",
-        missing=f"install it with {_INSTALL}; {_CPU}",
+        "tensorrt",
+        missing="install it with {install}; " + _CPU,
         broken="NVIDIA's driver (libcuda.so.1) is missing here: install it, or give the container the GPU, for "
         f"example with docker run --gpus all; {_CPU}",
     )
@@ -51,17 +64,23 @@ def cuda_bindings() -> Any:
     """Returns the module `cuda.bindings.driver`, which CUDA graphs need. Raises LibraryUnavailable."""
     return _library(
         "cuda.bindings.driver",
-        missing="install it with pip install 'framewire[graphs]', or serve without CUDA graphs",
+        "graphs",
+        missing="install it with {install}; or serve without CUDA graphs",
         broken="install cuda-bindings of the driver's CUDA version, or serve without CUDA graphs",
     )
 
 
-def _library(name: str, *, missing: str, broken: str) -> Any:
+def _library(name: str, extra: str, *, missing: str, broken: str) -> Any:
+    """Imports it. What to do may name `{install}`, the line that installs the extra."""
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        package = name.partition(".")[0]
-        absent = error.name is not None and error.name.partition(".")[0] == package
-        raise LibraryUnavailable(name, str(error), missing if absent else broken) from error
     except Exception as error:  # a broken library may raise anything when it is loaded
-        raise LibraryUnavailable(name, str(error) or type(error).__name__, broken) from error
+        advice = missing if _is_absent(error, name) else broken
+        advice = advice.replace("{install}", install(extra))
+        raise LibraryUnavailable(name, str(error) or type(error).__name__, advice) from error
+
+
+def _is_absent(error: Exception, name: str) -> bool:
+    """Whether the package itself is not there, and not something that it needs."""
+    package = name.partition(".")[0]
+    return isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package

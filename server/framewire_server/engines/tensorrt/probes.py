@@ -118,6 +118,7 @@ def pycuda() -> Answer:
     found["version"] = getattr(sys.modules.get("pycuda"), "VERSION_TEXT", found["version"])
     found["built_for"] = list(cuda.get_version()[:2])
     cuda.init()
+    failures: list[str] = []
     for index in range(cuda.Device.count()):
         thread = PyCudaGpu(index).enter()
         try:
@@ -125,10 +126,10 @@ def pycuda() -> Answer:
             thread.synchronise()
             prepare.load(thread)
         except cuda.Error as error:
-            found.setdefault("kernel", f"on GPU {index}: {error}")
+            failures.append(f"on GPU {index}: {error}")
         finally:
             thread.leave()
-        found.setdefault("kernel", "")
+        found["kernel"] = "; ".join(failures)
     return found
 
 
