@@ -21,10 +21,13 @@ from typer.testing import CliRunner
 from framewire_server.cli.app import app
 from framewire_server.cli.build_bar import BuildBar
 from framewire_server.engines.front import ROWS
-from framewire_server.engines.tensorrt import prefix
-from framewire_server.engines.tensorrt.builder import BuildCancelled, BuildOptions
+from framewire_server.engines.tensorrt import builder, precision, prefix
+from framewire_server.engines.tensorrt.builder import BuildCancelled, BuildOptions, build_plan
 from framewire_server.engines.tensorrt.cache import PlanCache
+from framewire_server.engines.tensorrt.engine import TensorRtEngine
+from framewire_server.engines.tensorrt.keeper import SharedGpu
 from framewire_server.engines.tensorrt.libraries import LibraryUnavailable
+from framewire_server.engines.tensorrt.pictures import KernelInput
 from framewire_server.engines.tensorrt.progress import LoggedProgress
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
 from framewire_server.errors import ModelError, OperatorError
@@ -32,6 +35,9 @@ from framewire_server.models import record
 from framewire_server.models.recognition import read
 from framewire_server.pipeline import building
 from framewire_server.pipeline.building import Plan, Recipe, of_spec, plan_for, usual_batches
+from framewire_server.tensors import Tensor
+from framewire_server.vision.geometry import Resize
+from framewire_server.vision.preprocessing import Preprocessing
 from tests.sim import install
 from tests.sim.personalities import PERSONALITIES
 from tests.sim.simulation import Simulation
@@ -100,6 +106,37 @@ def test_a_fixed_batch_needs_no_profile(newest: Simulation, tmp_path: Path) -> N
         built(path, recipe(batches=(1, 4)))
 
 
+@pytest.mark.parametrize("fixed", ["images", "sizes"])
+def test_a_batch_that_one_input_fixes_is_that_of_all(sim: Simulation, fixed: str) -> None:
+    shapes = {"images": [2, 3, 32, 32], "sizes": [2, 2]}
+    for name, shape in shapes.items():
+        if name != fixed:
+            shape[0] = None  # type: ignore[call-overload]
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("ReduceMean", ["sizes"], ["size"], axes=[1], keepdims=0),
+        helper.make_node("Add", ["mean", "size"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph(nodes, "pair", inputs, [helper.make_tensor_value_info("y", 1, [2])])
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    gpu = SharedGpu(PyCudaGpu(0))
+    try:
+        plan = gpu.call(lambda kept: build_plan(network, BuildOptions(batches=(1, 2))))
+        image = Tensor("images", (None, 3, 32, 32) if fixed == "sizes" else (2, 3, 32, 32), "float32")
+        source = KernelInput(
+            image, channels_last=False, preprocessing=Preprocessing(Resize.STRETCH, "rgb"), max_batch=2
+        )
+        values = {"sizes": np.array([32, 32], np.float32)}
+        engine = TensorRtEngine(plan, gpu, source, "images", extra_inputs=values)
+        assert engine.max_batch == 2
+        engine.close()
+        with pytest.raises(ModelError, match="its batch size is fixed to 2, so there is no batch of 4"):
+            gpu.call(lambda kept: build_plan(network, BuildOptions(batches=(1, 4))))
+    finally:
+        gpu.close()
+
+
 def test_usual_batches_are_few(tmp_path: Path) -> None:
     spec, _ = read(model(tmp_path))
     assert [usual_batches(spec, most) for most in (1, 4, 16, 20)] == [
@@ -147,6 +184,72 @@ def test_a_plan_is_taken_from_the_cache(newest: Simulation, tmp_path: Path) -> N
     assert bytes(again.content) == bytes(first.content) and again.metadata == first.metadata
     with pytest.raises(ModelError):
         built(model(tmp_path), recipe(tf32=False), cache=cache)
+
+
+def test_a_plan_of_another_revision_is_not_taken(
+    newest: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+    for revised in (None, precision, builder):
+        if revised is not None:
+            monkeypatch.setattr(revised, "REVISION", revised.REVISION + 1)
+        keys.append([built(model(tmp_path), Recipe(precision=each)).key for each in ("fp32", "bf16")])
+    before, converted, set_otherwise = keys
+    assert before[0] == converted[0] != set_otherwise[0], "FP32 is not converted"
+    assert len({before[1], converted[1], set_otherwise[1]}) == 3
+
+
+SETTINGS_OF_REVISION = {1: ["STRONGLY_TYPED", "max_aux_streams = 0", "add_optimization_profile"]}
+
+
+def test_plans_of_other_settings_are_not_taken_from_caches(
+    newest: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorrt as trt
+
+    settings: list[str] = []
+
+    class Watched:
+        """Notes what it is asked for."""
+
+        def __init__(self, real: Any) -> None:
+            object.__setattr__(self, "real", real)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            settings.append(f"{name} = {value}")
+
+        def __getattr__(self, name: str) -> Any:
+            settings.append(name)
+            return getattr(self.real, name)
+
+    def create_network(of: Any, flags: int) -> Any:
+        settings.extend(
+            flag.name
+            for flag in trt.NetworkDefinitionCreationFlag.__members__.values()
+            if flags >> int(flag) & 1
+        )
+        return made(of, flags)
+
+    made, configured, profiled = trt.Builder.create_network, builder._configure, builder._add_profiles
+    monkeypatch.setattr(trt.Builder, "create_network", create_network)
+    monkeypatch.setattr(builder, "_configure", lambda t, config, o: configured(t, Watched(config), o))
+    monkeypatch.setattr(
+        builder, "_add_profiles", lambda b, config, d, sizes: profiled(b, Watched(config), d, sizes)
+    )
+    built(model(tmp_path), recipe(batches=(1,)))
+    assert settings == SETTINGS_OF_REVISION.get(builder.REVISION), (
+        "TensorRT is set otherwise than before: raise REVISION in engines/tensorrt/builder.py, and record here the new "
+        "settings"
+    )
+
+
+def test_what_no_plan_file_holds_is_refused_before_the_build(newest: Simulation, tmp_path: Path) -> None:
+    path = model(tmp_path, metadata={"history": "x" * prefix.MOST_BYTES})
+    newest.faults.plant("build", log="it was built")
+    code, said = run(path)
+    assert code == 1 and not (tmp_path / "a.plan").exists()
+    assert "is to be noted before its plan is too long" in said
+    assert said.rstrip().endswith("take 'history' out of the ONNX file's metadata")
 
 
 def test_notes_are_of_now_though_the_plan_is_of_then(newest: Simulation, tmp_path: Path) -> None:
@@ -362,7 +465,12 @@ def test_the_command_takes_the_folder_of_a_model(newest: Simulation, tmp_path: P
         (("--timing-cache", "b.onnx"), "--timing-cache b.onnx: is the name of a model"),
         (("--timing-cache", "empty"), "empty: is a directory; name a file"),
         (("--timing-cache", "none/t"), "none: is no directory"),
-        (("--calibrate", "empty"), "--calibrate empty: holds no picture"),
+        (("--precision", "fp16", "--calibrate", "empty"), "--calibrate empty: holds no picture"),
+        (
+            ("--calibrate", "a.onnx"),
+            "--calibrate: of fp32 nothing is checked by pictures; add --precision fp16",
+        ),
+        (("--calibrate", "a.onnx", "--precision", "bf16"), "--calibrate: of bf16 nothing is checked"),
         (("--gpu", "7"), "there is no GPU 7"),
     ],
 )
@@ -429,7 +537,7 @@ def test_ctrl_c_waits_for_the_build_to_end(
 ) -> None:
     ended, early = threading.Event(), []
 
-    def plan_for(*given: object, progress: BuildBar) -> None:
+    def plan_for(*given: object, progress: BuildBar, for_file: bool) -> None:
         while not main_thread_waits():
             pass
         os.kill(os.getpid(), signal.SIGINT)

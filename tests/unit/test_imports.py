@@ -71,7 +71,7 @@ ALLOWED_IN_MODELS = {
     "decoding": {"labels", "network", "signature", "spec"},
     "exporters": {"decoding", "labels", "network", "signature", "stated"},
     "families": {"decoding", "exporters", "labels", "network", "sidecars", "signature", "spec", "stated"},
-    "plans": {"labels", "network", "places", "record", "sidecars", "signature", "stated"},
+    "plans": {"fitting", "labels", "network", "places", "record", "sidecars", "signature", "spec", "stated"},
     "fitting": {"labels", "network", "sidecars", "signature", "spec", "stated"},
     "files": {"labels", "network", "places", "sidecars", "stated"},
     "finding": {"places"},

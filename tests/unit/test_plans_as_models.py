@@ -165,10 +165,17 @@ def test_a_plan_of_one_picture_is_told_apart_from_an_export_of_one(tmp_path: Pat
 # Plans that we built.
 
 
-def built(onnx: Path, batches: tuple[int, ...] = (1, 4)) -> dict[str, Any]:
+def built(
+    onnx: Path, batches: tuple[int, ...] = (1, 4), *, takes_rows: bool = True, top_k: int | None = None
+) -> dict[str, Any]:
     """What stands before a plan that was built from a model."""
     spec, network = read(onnx)
-    notes = {"signature": noted(spec, network), "batches": list(batches)}
+    notes = {
+        "signature": noted(spec, network),
+        "batches": list(batches),
+        "takes_rows": takes_rows,
+        "top_k": top_k,
+    }
     return json.loads(json.dumps({**spec.signature.metadata, "framewire": notes}))  # type: ignore[no-any-return]
 
 
@@ -199,6 +206,28 @@ def test_what_is_built_into_our_plan_cannot_be_overruled(tmp_path: Path) -> None
     path.with_suffix(".yaml").write_text("schema: 1\ncolour: bgr\n")
     message = refusal(path, NoGpu())
     assert "its model file asks for" in message and "build it again, or take that out" in message
+
+
+def test_nothing_of_the_pixels_is_in_our_plan_that_takes_them_prepared(tmp_path: Path) -> None:
+    onnx = onnx_models.yolov8(tmp_path / "twin.onnx", metadata=CATS)
+    path = write(tmp_path / "street.engine", built(onnx, takes_rows=False))
+    path.with_suffix(".yaml").write_text("schema: 1\ncolour: bgr\n")
+    assert recognise(path, None, NoGpu()).preprocessing.colour == "bgr"
+
+
+@pytest.mark.parametrize(
+    "stated", ["label_offset: -1", "score_activation: sigmoid", "family: yolov5\nlabels: [cat]"]
+)
+def test_what_chose_the_best_anchors_cannot_be_overruled(tmp_path: Path, stated: str) -> None:
+    onnx = onnx_models.yolov8(tmp_path / "twin.onnx", metadata=CATS)
+    for top_k in (None, 5):
+        path = write(tmp_path / f"street_{top_k}.engine", built(onnx, top_k=top_k))
+        path.with_suffix(".yaml").write_text(f"schema: 1\n{stated}\n")
+    assert recognise(tmp_path / "street_None.engine", None, NoGpu()), "all anchors may be read otherwise"
+    message = refusal(path, NoGpu())
+    assert "scores read otherwise" in message and "only the 5 anchors" in message
+    path.with_suffix(".yaml").write_text("schema: 1\nscore_threshold: 0.1\nlabels: [chat, chien]\n")
+    assert recognise(path, None, NoGpu()).score_threshold == 0.1
 
 
 @pytest.mark.parametrize("notes", [None, {}, {"signature": {"inputs": 3}, "batches": [1]}, {"batches": [1]}])

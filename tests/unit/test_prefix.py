@@ -58,5 +58,5 @@ def test_ultralytics_files_are_read_from_a_map(tmp_path: Path) -> None:
 
 
 def test_a_prefix_that_readers_would_not_take_is_refused() -> None:
-    with pytest.raises(ValueError, match="more than 16777216"):
-        prefix.join({"labels": "x" * (1 << 24)}, PLAN)
+    with pytest.raises(ValueError, match="more than 67108864"):
+        prefix.join({"labels": "x" * (1 << 26)}, PLAN)

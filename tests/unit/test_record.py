@@ -11,7 +11,7 @@ import pytest
 
 from framewire_server.errors import ModelError
 from framewire_server.models import record
-from framewire_server.models.recognition import noted, read
+from framewire_server.models.recognition import _decide, noted, read
 from framewire_server.models.sidecars import Sidecar
 from framewire_server.models.signature import Signature
 from framewire_server.models.stated.model_file import ModelFile
@@ -68,6 +68,15 @@ def test_what_was_asked_is_kept_and_says_the_same(tmp_path: Path) -> None:
     spec, network = read(onnx_models.yolov8(tmp_path / "a.onnx", classes=3))
     found = record.load(noted(spec, network)).probe()
     assert found is not None and found["output0"].shape == (1, 7, 21)
+
+
+def test_of_a_fixed_batch_the_first_answer_is_kept_and_tells_the_same(tmp_path: Path) -> None:
+    spec, network = read(onnx_models.yolov8(tmp_path / "a.onnx", classes=3, batch=4))
+    kept = record.load(noted(spec, network))
+    found = kept.probe()
+    assert found is not None and found["output0"].shape == (1, 7, 21)
+    again = _decide(spec.path, spec.name, kept)
+    assert (again.family, again.ranking, again.evidence) == (spec.family, spec.ranking, spec.evidence)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def build(
     calibrate: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="IMAGE", help="Pictures, or folders of them, to check fp16 by; a dozen will do."
+            metavar="IMAGE",
+            help="Pictures, or folders of them, to check --precision fp16 by; a dozen will do.",
         ),
     ] = None,
     top_k: Annotated[
@@ -89,6 +90,10 @@ def build(
     target = output
     try:
         target = output or locate(file).with_suffix(".plan")
+        if calibrate and precision != "fp16":
+            raise OperatorError(
+                f"--calibrate: of {precision} nothing is checked by pictures; add --precision fp16, or leave it out"
+            )
         recipe = Recipe(
             precision=precision,
             top_k=top_k,
@@ -183,7 +188,7 @@ def _build(file: Path, target: Path, recipe: Recipe, gpu: int) -> list[str]:
     device = PyCudaGpu(gpu)
     began = time.monotonic()
     with BuildBar() as bar:
-        plan = _cancellable(lambda: plan_for(spec, network, recipe, device, progress=bar), bar)
+        plan = _cancellable(lambda: plan_for(spec, network, recipe, device, progress=bar, for_file=True), bar)
     content = plan.file()
     write_whole(target, content)
     batches = ", ".join(map(str, recipe.build.batches))

@@ -16,8 +16,9 @@ from framewire_server.models import labels, record, sidecars
 from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.places import model_file_of
 from framewire_server.models.signature import Signature
+from framewire_server.models.spec import ModelSpec
 from framewire_server.models.stated.model_file import ModelFile
-from framewire_server.tensors import Tensor
+from framewire_server.tensors import Ranking, Tensor
 from framewire_server.vision.preprocessing import Preprocessing
 
 _OURS = "framewire"
@@ -47,12 +48,23 @@ class PlanReader(Protocol):
         ...
 
 
+class Built(NamedTuple):
+    """What a plan of ours was built from, and what of its reading is inside it."""
+
+    signature: Signature
+    """As it was then."""
+    takes_rows: bool
+    """Whether it takes bytes, so that colour, mean and scale are inside; otherwise pictures come prepared."""
+    top_k: int | None
+    """Most anchors that it hands out, chosen by how scores were read then; None for all."""
+
+
 class Look(NamedTuple):
     """What is known of a plan."""
 
     signature: Signature
-    built: Signature | None
-    """Of one that we built, the signature as it was then."""
+    built: Built | None
+    """Of one that we built."""
 
 
 def look(path: Path, reader: PlanReader) -> Look:
@@ -62,18 +74,40 @@ def look(path: Path, reader: PlanReader) -> Look:
     if _OURS not in notes:
         return Look(_of_others(path, reader, notes, stated), None)
     built = _as_built(path, notes[_OURS])
-    now = replace(built, stated=built.stated.model_copy(update=stated.stated()))
-    beside = labels.beside(path, generic=not is_ultralytics(built.metadata))
+    then = built.signature
+    now = replace(then, stated=then.stated.model_copy(update=stated.stated()))
+    beside = labels.beside(path, generic=not is_ultralytics(then.metadata))
     return Look(replace(now, labels=labels.read(beside)) if beside else now, built)
 
 
-def check(path: Path, now: Preprocessing, built: Preprocessing) -> None:
-    """Raises ModelError when a plan that we built prepares pixels otherwise than its model file wants by now."""
-    if (now.colour, now.mean, now.scale) != (built.colour, built.mean, built.scale):
+def check(path: Path, built: Built, now: ModelSpec, then: ModelSpec) -> None:
+    """Raises ModelError when its model file wants by now what a plan that we built does otherwise inside: prepare
+    pixels, or choose the best anchors. `then` is how the plan is read without that model file."""
+    wanted, inside = now.preprocessing, then.preprocessing
+    if built.takes_rows and _pixels(wanted) != _pixels(inside):
         raise ModelError(
-            f"{path}: its model file asks for {now}, but the plan was built for {built}: build it again, or take that "
-            "out"
+            f"{path}: its model file asks for {wanted}, but the plan was built for {inside}: build it again, or take "
+            "that out"
         )
+    if built.top_k is not None and now.ranking != then.ranking:
+        raise ModelError(
+            f"{path}: its model file has scores read otherwise ({_ranked(now.ranking)}) than when the plan was built "
+            f"({_ranked(then.ranking)}), which hands out only the {built.top_k} anchors that were best then, so others "
+            "would be missing: build it again with that model file beside the ONNX file, or take out what it states "
+            "of family, scores or label_offset"
+        )
+
+
+def _pixels(preprocessing: Preprocessing) -> tuple[object, ...]:
+    return preprocessing.colour, preprocessing.mean, preprocessing.scale
+
+
+def _ranked(ranking: Ranking | None) -> str:
+    if ranking is None:
+        return "not each anchor by its best class"
+    order = "channels first" if ranking.channels_first else "channels last"
+    sure = "with objectness" if ranking.objectness else "without objectness"
+    return f"output {ranking.output}, {order}, {sure}, activation {ranking.activation}"
 
 
 def _of_others(path: Path, reader: PlanReader, notes: Mapping[str, Any], stated: ModelFile) -> Signature:
@@ -96,10 +130,10 @@ def _of_others(path: Path, reader: PlanReader, notes: Mapping[str, Any], stated:
     )
 
 
-def _as_built(path: Path, notes: Any) -> Signature:
+def _as_built(path: Path, notes: Any) -> Built:
     try:
-        built = record.load(notes["signature"])
-        return replace(built, plan_batch=max(notes["batches"]))
+        signature = replace(record.load(notes["signature"]), plan_batch=max(notes["batches"]))
+        return Built(signature, notes["takes_rows"], notes["top_k"])
     except (KeyError, TypeError, ValueError, ModelError) as error:
         raise ModelError(
             f"{path}: what was noted when it was built cannot be read ({error}): build it again with this Framewire"

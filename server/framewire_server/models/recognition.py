@@ -55,7 +55,7 @@ def _recognise_plan(file: Path, name: str, reader: PlanReader) -> ModelSpec:
     found = plans.look(file, reader)
     spec = _decide(file, name, found.signature)
     if found.built is not None:
-        plans.check(file, spec.preprocessing, _decide(file, name, found.built).preprocessing)
+        plans.check(file, found.built, spec, _decide(file, name, found.built.signature))
     return spec
 
 
@@ -94,7 +94,16 @@ def noted(spec: ModelSpec, network: onnx.ModelProto) -> dict[str, Any]:
     assert spec.signature.image is not None  # recognition refuses other models
     probe = Probe(network, spec.signature.image, spec.extra_inputs)
     _match(replace(spec.signature, probe=probe))
-    return record.dump(spec.signature, probe.answer)
+    return record.dump(spec.signature, _of_one_picture(probe.answer, spec.signature))
+
+
+def _of_one_picture(answer: Outputs | None, signature: Signature) -> Outputs | None:
+    """Of a batch that is fixed the first picture's answer: the others, of noise like it, tell no more."""
+    image = signature.image
+    batch = image.shape[0] if image is not None and len(image.shape) == 4 else None
+    if answer is None or batch is None:
+        return answer
+    return {name: values[:1] if values.shape[:1] == (batch,) else values for name, values in answer.items()}
 
 
 def _look(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,8 +15,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from framewire_server.engines.front import add_front, outside
-from framewire_server.engines.tensorrt import prefix
+from framewire_server.engines.front import ROWS, add_front, outside
+from framewire_server.engines.tensorrt import builder, precision, prefix
 from framewire_server.engines.tensorrt.builder import BuildOptions, build_plan
 from framewire_server.engines.tensorrt.cache import OURS, PlanCache, Target, key_of
 from framewire_server.engines.tensorrt.cuda import Gpu
@@ -54,7 +55,7 @@ class Plan:
     key: str
     """What the cache knows it by."""
     notes: Callable[[], dict[str, Any]] = field(repr=False)
-    """Gives the metadata. What a family asked of the network is asked again for it, so only files pay."""
+    """Gives the metadata. What a family asked of the network is asked again for it, once, so only files pay."""
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -92,21 +93,27 @@ def plan_for(
     *,
     cache: PlanCache | None = None,
     progress: Progress | None = None,
+    for_file: bool = False,
 ) -> Plan:
     """Returns the plan of a model on `gpu`, from the cache or built now, which takes seconds to many minutes on the
-    calling thread.
+    calling thread. `for_file` says that its plan file is wanted: what cannot stand in one is refused before the build.
 
     Raises ModelError when the model cannot be built so, LibraryUnavailable without TensorRT, BuildCancelled when
     `progress` is cancelled.
     """
     target = Target.of(gpu)
     try:
-        key = key_of(_prepared(network, spec, recipe), _noted_recipe(recipe), target)
+        prepared = _prepared(network, spec, recipe)
+        key = key_of(prepared, _noted_recipe(recipe), target)
+        takes_rows = any(each.name == ROWS for each in prepared.graph.input)
+        notes = functools.cache(lambda: _metadata(spec, network, recipe, target, key, takes_rows=takes_rows))
+        if for_file:
+            _check_length(notes())
         build = _Build(spec, network, recipe, gpu, progress)
         plan = cache.plan(key, build) if cache is not None else memoryview(build())
     except ModelError as error:
         raise ModelError(f"{spec.path}: {error}") from error
-    return Plan(plan, key, lambda: _metadata(spec, network, recipe, target, key))
+    return Plan(plan, key, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,8 @@ def _noted_recipe(recipe: Recipe) -> dict[str, Any]:
     build = recipe.build
     return {
         "precision": recipe.precision,
+        "conversion": precision.REVISION if recipe.precision in ("fp16", "bf16") else None,
+        "settings": builder.REVISION,
         "calibration": _digests(recipe.calibration) if recipe.precision == "fp16" else [],
         "top_k": recipe.top_k,
         "batches": list(build.batches or (1,)),
@@ -212,8 +221,24 @@ def _digests(paths: tuple[Path, ...]) -> list[str]:
         raise ModelError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
+def _check_length(metadata: dict[str, Any]) -> None:
+    try:
+        prefix.join(metadata, b"")
+    except ValueError as error:
+        lengths = {name: len(str(value)) for name, value in metadata.items() if name != OURS}
+        answer = len(str(metadata[OURS]["signature"]["answer"]))
+        longest = max(lengths, key=lambda name: lengths[name], default="")
+        advice = (
+            f"take {longest!r} out of the ONNX file's metadata"
+            if lengths.get(longest, 0) > answer
+            else "its answer on a trial run is too large: state family in the model file, and what else its family "
+            "would otherwise try out (docs/model-file.md), or serve the ONNX file"
+        )
+        raise ModelError(f"what is to be noted before its plan is too long: {error}; {advice}") from error
+
+
 def _metadata(
-    spec: ModelSpec, network: onnx.ModelProto, recipe: Recipe, target: Target, key: str
+    spec: ModelSpec, network: onnx.ModelProto, recipe: Recipe, target: Target, key: str, *, takes_rows: bool
 ) -> dict[str, Any]:
     """Of the exporter's notes all, as they are, and ours."""
     return {
@@ -224,6 +249,7 @@ def _metadata(
             "version": spec.version,
             "built_for": asdict(target),
             **_noted_recipe(recipe),
+            "takes_rows": takes_rows,
             "signature": noted(spec, network),
             "key": key,
         },

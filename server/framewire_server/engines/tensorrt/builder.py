@@ -29,6 +29,9 @@ _PLUGIN = re.compile(r"plugin not found|attempting to import as plugin|no import
 _PLUGIN_ADVICE = (
     "\nWhere that is a plugin's: name its library with --plugin FILE.so, or as `plugins` in the model file"
 )
+REVISION = 1
+"""Of what is set beside the options. Raise it with each change of that, so that no plan of before is taken from a
+cache."""
 _INPUT_DIMENSIONS = "export it with fixed sizes, or state input_size in the model file"
 
 
@@ -148,7 +151,8 @@ def _configure(trt: Any, config: Any, options: BuildOptions) -> None:
 
 
 def _add_profiles(builder: Any, config: Any, definition: Any, batches: tuple[int, ...]) -> None:
-    """One profile for each batch size; none where the network's own sizes are all fixed."""
+    """One profile for each batch size; where that of an input is fixed, one of this size, and none where the network's
+    own sizes are all fixed."""
     inputs = [definition.get_input(n) for n in range(definition.num_inputs)]
     shapes = {tensor.name: tuple(tensor.shape) for tensor in inputs}
     for name, shape in shapes.items():
@@ -158,14 +162,17 @@ def _add_profiles(builder: Any, config: Any, definition: Any, batches: tuple[int
             )
     fixed = {shape[0] for shape in shapes.values() if shape and shape[0] != -1}
     open_ones = {name: shape[1:] for name, shape in shapes.items() if shape and shape[0] == -1}
-    if not open_ones:
-        if batches[-1] > max(fixed, default=1):
+    if fixed or not open_ones:
+        only = max(fixed, default=1)
+        if batches[-1] > only:
             raise ModelError(
-                f"its batch size is fixed to {max(fixed, default=1)}, so there is no batch of {batches[-1]}; export it "
-                "with a dynamic batch axis"
+                f"its batch size is fixed to {only}, so there is no batch of {batches[-1]}; export it with a dynamic "
+                "batch axis"
             )
+        batches = (only,)
+    if not open_ones:
         return
-    least = 1
+    least = batches[0] if fixed else 1
     for batch in batches:
         profile = builder.create_optimization_profile()
         for name, rest in open_ones.items():

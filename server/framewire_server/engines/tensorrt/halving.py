@@ -3,14 +3,15 @@
 What a network takes and hands out keeps its type. These nodes stay as they are:
 
 - what follows the last layer with weights: it computes coordinates, for which 16 bits are too coarse, and costs little;
-- nodes named by the caller, since their values are too large, and those with weights that are;
+- nodes named by the caller, since their values are too large, those that take these values, and those with constants
+  that are too large;
 - nodes that decide rather than compute (suppression, the best k), have graphs of their own, or are no standard ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import onnx
@@ -51,11 +52,13 @@ _LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 def halve(network: onnx.ModelProto, half: Half, stay: Collection[str]) -> onnx.ModelProto:
-    """Returns the network with 16-bit floats inside. `stay` are outputs of nodes that keep float32.
+    """Returns the network with 16-bit floats inside. `stay` are tensors that keep float32, as values too large for
+    float16 must: the nodes that make them do, and for float16 those that take them.
 
     Raises ValueError when the network cannot be brought to an opset that knows the type.
     """
     typed = onnx.shape_inference.infer_shapes(_of_opset(network, _OLDEST_OPSET[half]))
+    _constants_as_weights(typed.graph)
     _Conversion(typed.graph, half, stay).run()
     del typed.graph.value_info[:]  # they speak of the types before
     return typed
@@ -80,7 +83,8 @@ class _Conversion:
         self._half_type = TensorProto.FLOAT16 if half == "fp16" else TensorProto.BFLOAT16
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         self._types = _types(graph)
-        self._stay = set(stay) | _seen_inside(graph)
+        self._large = set(stay)
+        self._stay = self._large | _seen_inside(graph)
         self._now = dict(self._types)
         self._cast: dict[tuple[str, int], str] = {}
         self._nodes: list[onnx.NodeProto] = []
@@ -113,7 +117,9 @@ class _Conversion:
         return self._half == "bf16" or not any(self._is_large(name) for name in node.input)
 
     def _is_large(self, name: str) -> bool:
-        """Whether it is a constant with a number that float16 does not hold."""
+        """Whether it has numbers that float16 does not hold, as the caller says, or as a constant shows."""
+        if name in self._large:
+            return True
         tensor = self._weights.get(name)
         if tensor is None or tensor.data_type != TensorProto.FLOAT:
             return False
@@ -159,6 +165,41 @@ class _Conversion:
             self._nodes.append(
                 helper.make_node("Cast", [inside], [name], name=f"{name}_out", to=TensorProto.FLOAT)
             )
+
+
+def _constants_as_weights(graph: onnx.GraphProto) -> None:
+    """Moves the tensors of Constant nodes to the weights, but for those that are outputs of the graph."""
+    given = {output.name for output in graph.output}
+    kept = []
+    for node in graph.node:
+        tensor = _constant(node) if node.output[0] not in given else None
+        if tensor is None:
+            kept.append(_copy(node))
+        else:
+            weights = graph.initializer.add()
+            weights.CopyFrom(tensor)
+            weights.name = node.output[0]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """What a Constant node gives; None of other nodes, and of texts and sparse tensors."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return None
+    (attribute,) = node.attribute
+    value = helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        return cast("onnx.TensorProto", value)
+    kind = {
+        "value_float": np.float32,
+        "value_floats": np.float32,
+        "value_int": np.int64,
+        "value_ints": np.int64,
+    }
+    if attribute.name not in kind:
+        return None
+    return numpy_helper.from_array(np.array(value, kind[attribute.name]))
 
 
 def _types(graph: onnx.GraphProto) -> dict[str, int]:

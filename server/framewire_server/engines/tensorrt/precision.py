@@ -18,6 +18,9 @@ from framewire_server.errors import ModelError
 log = logging.getLogger(__name__)
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
 Feed: TypeAlias = Mapping[str, NDArray[np.generic]]
+REVISION = 1
+"""Of all that makes a network of lower precision, halving.py included. Raise it with each change that gives networks
+other nodes or weights, so that no plan of before is taken from a cache."""
 _LARGEST = 4096.0
 """Largest value that float16 is to hold: a sixteenth of what it can, for pictures other than those that were tried."""
 _ORT_ERRORS_ONLY = 3

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 Content: TypeAlias = "bytes | bytearray | memoryview | mmap"
 _LENGTH = struct.Struct("<I")
-MOST_BYTES = 1 << 24
+MOST_BYTES = 1 << 26
 """Larger than any prefix; as a length it is larger than what plans begin with."""
 
 
@@ -37,5 +37,5 @@ def join(metadata: Mapping[str, Any], plan: Content) -> bytes:
     """Returns the content of a plan file. Raises ValueError when the prefix would be longer than readers take."""
     text = json.dumps(metadata, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     if len(text) > MOST_BYTES:
-        raise ValueError(f"the prefix has {len(text)} bytes, more than {MOST_BYTES}")
+        raise ValueError(f"it has {len(text)} bytes, more than {MOST_BYTES}")
     return b"".join([_LENGTH.pack(len(text)), text, memoryview(plan)])
