@@ -73,6 +73,25 @@ def refusal(path: Path, reader: Gpu | None = None) -> str:
 # What a file is.
 
 
+def test_a_plan_that_its_network_lies_beside_is_told_and_not_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "inside").mkdir()
+    for folder, name in ((tmp_path, "d"), (tmp_path / "inside", "model")):
+        onnx_models.yolov8(folder / f"{name}.onnx")
+        write(folder / f"{name}.plan")
+    write(tmp_path / "alone.plan")
+    (tmp_path / ".d.plan").touch()
+    assert set(Repository((), tmp_path).entries) == {"alone", "d", "inside"}
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path / 'd.plan'} is beside d.onnx and is not served; name it to serve it",
+        f"{tmp_path / 'inside' / 'model.plan'} is beside model.onnx and is not served; name it to serve it",
+    ]
+    caplog.clear()
+    Repository((tmp_path / "inside",), None)
+    assert "model.plan is beside model.onnx" in caplog.text
+
+
 @pytest.mark.parametrize("notes", [None, ULTRALYTICS, {"answer": "x" * 200_000}])
 def test_a_plan_is_told_by_its_content_however_much_stands_before_it(
     tmp_path: Path, notes: Mapping[str, Any] | None

@@ -196,7 +196,13 @@ def _build(file: Path, target: Path, recipe: Recipe, gpu: int) -> list[str]:
         f"{target}: {recipe.precision}, batch {batches}, {len(content) / _MIB:.1f} MiB, "
         f"built in {time.monotonic() - began:.0f} s for {device.name}",
         f"serve it here with: framewire serve {target} --device cuda",
+        *_overlooked(target),
     ]
+
+
+def _overlooked(target: Path) -> list[str]:
+    network = target.with_suffix(".onnx")
+    return [f"of the folder, {network.name} is served and not this plan"] if network.exists() else []
 
 
 def _cancellable(work: Callable[[], Plan], bar: BuildBar) -> Plan:

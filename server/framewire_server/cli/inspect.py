@@ -38,6 +38,8 @@ def inspect(
         _refuse(file, str(error), write)
         return
     typer.echo(_report(spec))
+    for line in _plan(spec.path):
+        typer.echo(line)
     _hand_over(spec.path, model_file_text.of_spec(spec), write)
 
 
@@ -77,6 +79,31 @@ def _report(spec: ModelSpec) -> str:
     if spec.warnings:
         lines += ["", "mind", *(f"  ! {warning}" for warning in spec.warnings)]
     return "\n".join(lines)
+
+
+def _plan(path: Path) -> list[str]:
+    """What is noted in a plan file of ours on how it was built."""
+    from framewire_server.engines.tensorrt.cache import OURS
+    from framewire_server.models.network.formats import is_plan
+    from framewire_server.pipeline.gpus import notes
+
+    ours = notes(path).get(OURS) if is_plan(path) else None
+    if not ours:
+        return []
+    target, batches = ours.get("built_for", {}), ours.get("batches", ())
+    return [
+        "",
+        "the plan",
+        f"  built for    {target.get('gpu')} (compute capability {target.get('compute_capability')})",
+        f"  TensorRT     {target.get('tensorrt')}, driver {target.get('driver') or 'unknown'}",
+        f"  precision    {ours.get('precision')}",
+        f"  batches      {', '.join(map(str, batches))}",
+        f"  anchors      {_top_k(ours.get('top_k'))}",
+    ]
+
+
+def _top_k(count: int | None) -> str:
+    return "all" if count is None else f"the best {count} of each picture (top-k)"
 
 
 def _suppression(spec: ModelSpec) -> str:

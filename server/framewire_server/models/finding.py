@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from framewire_server.errors import ModelError
-from framewire_server.models.places import is_hidden, models_in, name_of, orphans
+from framewire_server.models.places import is_hidden, models_in, name_of, orphans, overlooked_plans
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,16 @@ def warn_of_orphans(folder: Path) -> None:
     """Logs a warning for each model file right in a folder whose model is not there."""
     for orphan in orphans(folder):
         log.warning("%s is not read: there is no %s", orphan, orphan.with_suffix(".onnx").name)
+
+
+def warn_of_plans(folder: Path) -> None:
+    """Logs a warning for each plan in a folder, or in a folder in it, that is not served for the ONNX file beside it.
+    One that cannot be looked into has none."""
+    inside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not is_hidden(path)]
+    for each in (folder, *inside):
+        with contextlib.suppress(ModelError):
+            for plan, network in overlooked_plans(each):
+                log.warning("%s is beside %s and is not served; name it to serve it", plan, network.name)
 
 
 def named(found: list[Found], stated: Mapping[str, Path], kept: Mapping[str, Path]) -> list[Found]:

@@ -33,6 +33,17 @@ def models_in(folder: Path) -> list[Path]:
     return sorted(networks + plans)
 
 
+def overlooked_plans(folder: Path) -> list[tuple[Path, Path]]:
+    """Plans right in a folder that do not count, each with the ONNX file that does. Raises ModelError as `models_in`
+    does."""
+    networks = {path.stem: path for path in models_in(folder) if path.suffix.lower() == _ONNX}
+    return [
+        (path, networks[path.stem])
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in _PLANS and path.stem in networks and path.is_file() and not is_hidden(path)
+    ]
+
+
 def is_hidden(path: Path) -> bool:
     """Whether a file or folder is not meant to be seen: copies in progress, and what mounted volumes hide."""
     return path.name.startswith(".")

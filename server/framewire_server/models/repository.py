@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from framewire_server.errors import InvalidRequest, ModelError, ModelNotFound, Unavailable
-from framewire_server.models.finding import find, named, warn_of_orphans
+from framewire_server.models.finding import find, named, warn_of_orphans, warn_of_plans
 from framewire_server.models.places import SUFFIXES, locate, name_of
 from framewire_server.models.spec import ModelSpec
 
@@ -109,6 +109,8 @@ class Repository:
         self.folder = folder
         self._uses: dict[str, set[Use]] = {}
         for path in files:
+            if path.is_dir():
+                warn_of_plans(path)
             self._name(Entry(name_of(locate(path), of_folder=path.is_dir()), locate(path), named=True))
         self.stated = {entry.name: entry.path for entry in self.entries.values()}
         """The models that the operator named, wherever they lie; the first is the default."""
@@ -130,6 +132,7 @@ class Repository:
         """Adds the models of a folder that are not there yet."""
         found = named(find(folder), self.stated, {})
         warn_of_orphans(folder)
+        warn_of_plans(folder)
         for model in found:
             state = ModelState.FAILED if model.failure else ModelState.LOADING
             self.entries.setdefault(model.name, Entry(model.name, model.path, state, failure=model.failure))

@@ -22,6 +22,7 @@ from framewire_server.engines.tensorrt.cache import OURS, PlanCache, Target, key
 from framewire_server.engines.tensorrt.cuda import Gpu
 from framewire_server.engines.tensorrt.precision import Feed, Precision, in_precision
 from framewire_server.engines.tensorrt.progress import Progress
+from framewire_server.engines.tensorrt.seal import seal
 from framewire_server.engines.top_k import add_top_k
 from framewire_server.errors import ModelError
 from framewire_server.models import files
@@ -59,8 +60,10 @@ class Plan:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What stands before the plan in its file (see engines/tensorrt/prefix.py)."""
-        return self.notes()
+        """What stands before the plan in its file (see engines/tensorrt/prefix.py), with what tells that it is
+        whole."""
+        notes = self.notes()
+        return {**notes, OURS: notes[OURS] | seal(self.content)}
 
     def file(self) -> bytes:
         """The content of its plan file."""

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from framewire_server.engines.tensorrt import prefix
+from framewire_server.engines.tensorrt.cache import OURS
 from framewire_server.engines.tensorrt.jpeg import nvimgcodec
 from framewire_server.engines.tensorrt.keeper import Kept, SharedGpu
 from framewire_server.engines.tensorrt.plans import read_plan
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
+from framewire_server.engines.tensorrt.seal import damage
 from framewire_server.errors import ModelError, OperatorError
 from framewire_server.models.plans import PlanTensors
 
@@ -79,8 +81,8 @@ class OneGpuOrNone:
         self._number = number
 
     def notes(self, path: Path) -> Mapping[str, Any]:
-        """See PlanReader."""
-        return notes(path)
+        """See PlanReader. Looks whether the plan is whole, as nothing else would without a GPU."""
+        return prefix.split(read(path))[0] or {}
 
     def tensors(self, path: Path, plugins: tuple[str, ...]) -> PlanTensors:
         """See PlanReader."""
@@ -98,11 +100,15 @@ class OneGpuOrNone:
 
 
 def read(path: Path) -> bytes:
-    """The content of a plan file. Raises ModelError."""
+    """The content of a plan file. Raises ModelError, also when it is not as we wrote it."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    metadata, plan = prefix.split(content)
+    if said := damage((metadata or {}).get(OURS), plan):
+        raise ModelError(f"{path}: is damaged: {said}. Copy it again, or build it again from its ONNX file")
+    return content
 
 
 def notes(path: Path) -> dict[str, Any]:

@@ -91,10 +91,12 @@ class PlanCache:
         """Returns the plan of that key, without a prefix; `build` gives it where there is none. Raises what `build`
         raises, and nothing for a folder that cannot be used: a plan that cannot be kept is returned all the same."""
         path = self._folder / f"{key}{_SUFFIX}"
-        if (found := _read(path)) is not None:
+        if (found := _read(path, tell=False)) is not None:
             return found
         with self._alone(key) as can_keep:
-            if can_keep and (found := _read(path)) is not None:  # another process built it meanwhile
+            if (
+                can_keep and (found := _read(path, tell=True)) is not None
+            ):  # another process built it meanwhile
                 return found
             plan = build()
             if can_keep:
@@ -168,18 +170,21 @@ class PlanCache:
                     path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> memoryview | None:
-    """The plan of an entry if it is whole and its name's; marks it as used."""
+def _read(path: Path, *, tell: bool) -> memoryview | None:
+    """The plan of an entry if it is whole and its name's; marks it as used. Of one that is there but cannot be used
+    it tells if asked to: it is read twice."""
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        log.warning("%s: cannot be read: %s: built anew", path, error.strerror)
+        if tell:
+            log.warning("%s: cannot be read: %s: built anew", path, error.strerror)
         return None
     metadata, plan = prefix.split(content)
     if (metadata or {}).get(OURS) != {"key": path.stem, "digest": _digest(plan)}:
-        log.warning("%s: is damaged, or none of ours: built anew", path)
+        if tell:
+            log.warning("%s: is damaged, or none of ours: built anew", path)
         return None
     with contextlib.suppress(OSError):  # a folder that may only be read
         os.utime(path)
