@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from framewire_server.cli.doctor import _settings, _table
 from framewire_server.engines.tensorrt import libraries, prepare, probes
 from framewire_server.engines.tensorrt.diagnosis import Diagnosis, Settings, diagnose
 from framewire_server.engines.tensorrt.driver import cuda_major, kernel_module_version
 from framewire_server.engines.tensorrt.fitting import misfits
+from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu, PyCudaThread
 from tests.sim import install
 
 GPU = {
@@ -27,6 +29,7 @@ GPU = {
     "memory_bytes": 24 << 30,
     "free_bytes": 23 << 30,
 }
+OLD = {**GPU, "name": "Tesla V100", "compute_capability": [7, 0]}
 ALL_THERE: dict[str, dict[str, Any]] = {
     "driver": {"version": "580.95.05", "cuda": [13, 0], "gpus": [GPU]},
     "tensorrt": {"version": "11.4.0.106", "wheels": [13], "plugins": 35},
@@ -313,13 +316,78 @@ def test_a_kernel_that_one_gpu_of_two_does_not_load_is_told(monkeypatch: pytest.
         assert probes.here("pycuda")["kernel"] == "on GPU 0: on the first; on GPU 2: on the third"
 
 
-def test_one_good_gpu_of_two_is_enough(tmp_path: Path) -> None:
-    old = {**GPU, "index": 1, "name": "Tesla V100", "compute_capability": [7, 0]}
-    diagnosis = diagnosed(tmp_path, driver={"gpus": [GPU, old]})
+def test_the_first_gpu_is_enough(tmp_path: Path) -> None:
+    diagnosis = diagnosed(tmp_path, driver={"gpus": [GPU, {**OLD, "index": 1}]})
     assert diagnosis.ready
     assert line(diagnosis, "GPU 1")[0] == "bad"
     assert "TensorRT on GPU 0, batches" in diagnosis.uses.cuda
-    assert not diagnosed(tmp_path, driver={"gpus": [old]}).ready
+    assert not diagnosed(tmp_path, driver={"gpus": [OLD]}).ready
+
+
+def test_another_gpu_that_would_do_is_named_but_is_not_the_one_that_was_meant(tmp_path: Path) -> None:
+    diagnosis = diagnosed(tmp_path, driver={"gpus": [OLD, {**GPU, "index": 1}]})
+    assert not diagnosis.ready
+    assert diagnosis.uses.cuda.startswith("does not start: GPU 0: Tesla V100")
+    assert (diagnosis.uses.device, diagnosis.uses.others) == ("cuda", "cuda:1")
+    said = _table(diagnosis).splitlines()[-3:]
+    assert [line.split("   ")[0].rstrip() for line in said] == [
+        f"framewire serve FILE --device {device}" for device in ("cpu", "cuda", "cuda:1")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "ready", "device", "said"),
+    [
+        ((1,), True, "cuda:1", "TensorRT on GPU 1, batches"),
+        ((2, 1), True, "cuda:2,1", "TensorRT on GPU 2, GPU 1, batches"),
+        ((0, 1), False, "cuda:0,1", "does not start: GPU 0: Tesla V100"),
+        (
+            (1, 3),
+            False,
+            "cuda:1,3",
+            "does not start: GPU 3: is not there: the driver sees 3, numbered from 0",
+        ),
+    ],
+)
+def test_the_gpus_of_the_settings_are_judged(
+    tmp_path: Path, gpus: tuple[int, ...], ready: bool, device: str, said: str
+) -> None:
+    settings = Settings(tmp_path, gpus=gpus)
+    there = {"gpus": [OLD, *({**GPU, "index": number} for number in (1, 2))]}
+    diagnosis = diagnosed(tmp_path, settings, driver=there)
+    assert diagnosis.ready is ready
+    assert diagnosis.uses.device == device
+    assert diagnosis.uses.cuda.startswith(said)
+    assert diagnosis.uses.others == ("" if ready else "cuda:1,2")
+    assert not diagnosed(tmp_path, settings, driver={**there, "cuda": [12, 0]}).ready
+
+
+def test_the_doctor_is_told_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _settings().judged == (0,)
+    monkeypatch.setenv("FRAMEWIRE_DEVICE", "cuda:1,3")
+    assert _settings().judged == (1, 3)
+
+
+def test_a_gpu_that_pycuda_cannot_enter_is_no_fault_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter = PyCudaGpu.enter
+    refusal = "cuDevicePrimaryCtxRetain failed: in use"
+    with install("11.4", gpus=2):
+
+        def enter_all_but_one(gpu: PyCudaGpu) -> PyCudaThread:
+            if gpu.index == 0:
+                raise libraries.pycuda_driver().LogicError(refusal)
+            return enter(gpu)
+
+        monkeypatch.setattr(PyCudaGpu, "enter", enter_all_but_one)
+        answer = probes.here("pycuda")
+    assert answer["kernel"] == ""
+    assert answer["refused"] == [{"index": 0, "error": refusal}]
+    settings = Settings(tmp_path, gpus=(1,))
+    diagnosis = diagnosed(tmp_path, settings, driver={"gpus": [GPU, {**GPU, "index": 1}]}, pycuda=answer)
+    assert diagnosis.ready
+    assert line(diagnosis, "GPU 0")[:2] == ("bad", f"NVIDIA L4, compute capability 8.9: {refusal}")
 
 
 def test_plan_cache_that_cannot_be_written_is_minded(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ def doctor(
 ) -> None:
     """Show what this machine has for serving on a GPU, what is missing, and what would be used.
 
-    The status is 0 when all that `framewire serve --device cuda` needs is there, and 1 when it is not. Without a
-    GPU that is no fault: models run on the CPU.
+    The status is 0 when all is there that serving on the GPUs of FRAMEWIRE_DEVICE needs, or on the first one where it
+    names none, and 1 when it is not. Without a GPU that is no fault: models run on the CPU.
     """
     require("server", "doctor")
     from framewire_server.engines.tensorrt.diagnosis import diagnose
@@ -46,7 +46,9 @@ def _settings() -> Settings:
         config = ServerConfig()
     except (ValidationError, SettingsError) as error:
         config, refused = ServerConfig.model_construct(), explain(error)
-    return Settings(config.plan_cache, config.cuda_graphs, config.prepare_on, config.gpu_decode, refused)
+    return Settings(
+        config.plan_cache, config.cuda_graphs, config.prepare_on, config.gpu_decode, refused, config.gpus
+    )
 
 
 def _table(diagnosis: Diagnosis) -> str:
@@ -57,10 +59,13 @@ def _table(diagnosis: Diagnosis) -> str:
         if line.advice:
             rows.append(f"{'':<{width}}        {line.advice}")
     uses = diagnosis.uses
+    told = {"cpu": uses.cpu, uses.device: uses.cuda}
+    if uses.others:
+        told[uses.others] = "would start"
+    rows.append("")
     rows += [
-        "",
-        f"framewire serve FILE                 {uses.cpu}",
-        f"framewire serve FILE --device cuda   {uses.cuda}",
+        f"framewire serve FILE --device {device:<{max(map(len, told))}}   {text}"
+        for device, text in told.items()
     ]
     return "\n".join(rows)
 

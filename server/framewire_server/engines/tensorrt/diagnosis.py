@@ -19,6 +19,7 @@ Verdict = Literal["ok", "mind", "none", "bad"]
 """`mind`: works, with something to know; `none`: an option that is not there; `bad`: nothing runs on the GPU."""
 
 _GIB = 1 << 30
+_GPU = "GPU "
 _ONE_BY_ONE = "driver", "tensorrt", "pycuda"
 """What makes a context: a GPU in exclusive mode has room for that of one process."""
 _SETTINGS = "set it otherwise in the environment (FRAMEWIRE_...); below, all settings are the defaults"
@@ -43,6 +44,13 @@ class Settings:
     gpu_decode: bool = False
     refused: str = ""
     """What the server would not accept of them; the others here are then its defaults."""
+    gpus: tuple[int, ...] = ()
+    """Those that models run on, by CUDA's numbers; none when the server is told to run them on the CPU."""
+
+    @property
+    def judged(self) -> tuple[int, ...]:
+        """The GPUs that the diagnosis is about: those of the settings, or the one that `--device cuda` means."""
+        return self.gpus or (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +68,13 @@ class Uses:
     """What `framewire serve FILE` would do, or why it would do nothing."""
 
     cpu: str
-    """Without --device cuda."""
+    """With --device cpu, which is the default."""
     cuda: str
-    """With it."""
+    """With --device cuda, or with the GPUs of the settings."""
+    device: str = "cuda"
+    """What --device takes for these."""
+    others: str = ""
+    """What --device takes for GPUs that would do, where these do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ class Diagnosis:
     lines: tuple[Line, ...]
     uses: Uses
     ready: bool
-    """Whether all that serving on a GPU needs is there."""
+    """Whether all that serving on the judged GPUs needs is there."""
     found: dict[str, dict[str, Any]]
     """The answers of the probes, by name."""
 
@@ -89,7 +101,7 @@ def diagnose(settings: Settings, ask: Callable[[str], dict[str, Any]] = probes.a
     lines = [
         *([Line("settings", "bad", settings.refused, _SETTINGS)] if settings.refused else ()),
         _driver(found["driver"]),
-        *(_gpu(gpu, wrong) for gpu in found["driver"].get("gpus", ())),
+        *_gpus(found, wrong, settings),
         _tensorrt(found["tensorrt"], wrong),
         _pycuda(found["pycuda"], wrong),
         _kernel(found["pycuda"], settings),
@@ -98,15 +110,20 @@ def diagnose(settings: Settings, ask: Callable[[str], dict[str, Any]] = probes.a
         _plan_cache(settings.plan_cache),
         _onnxruntime(found["onnxruntime"]),
     ]
-    ready = _is_ready(lines)
+    ready = _is_ready(lines, settings.judged)
     return Diagnosis(tuple(lines), _uses(lines, ready, settings), ready, found)
 
 
-def _is_ready(lines: list[Line]) -> bool:
-    """One GPU of several is enough; everything else that is `bad` is needed."""
-    gpus = [line for line in lines if _is_gpu(line)]
-    others = [line for line in lines if not _is_gpu(line)]
-    return any(gpu.verdict != "bad" for gpu in gpus) and all(line.verdict != "bad" for line in others)
+def _is_ready(lines: list[Line], gpus: tuple[int, ...]) -> bool:
+    """All of `gpus` are needed, and everything that is no GPU."""
+    needed = [line for line in lines if _number(line) is None]
+    return set(gpus) <= set(_good(lines)) and all(line.verdict != "bad" for line in needed)
+
+
+def _good(lines: list[Line]) -> tuple[int, ...]:
+    """Numbers of the GPUs that can be used."""
+    numbers = (_number(line) for line in lines if line.verdict != "bad")
+    return tuple(number for number in numbers if number is not None)
 
 
 def _driver(found: dict[str, Any]) -> Line:
@@ -122,11 +139,22 @@ def _driver(found: dict[str, Any]) -> Line:
     return Line("driver", "ok", text)
 
 
-def _gpu(gpu: dict[str, Any], wrong: list[Misfit]) -> Line:
-    subject = f"GPU {gpu['index']}"
+def _gpus(found: dict[str, dict[str, Any]], wrong: list[Misfit], settings: Settings) -> list[Line]:
+    seen = found["driver"].get("gpus", ())
+    refusals = {each["index"]: each["error"] for each in found["pycuda"].get("refused", ())}
+    missing = set(settings.judged) - {gpu["index"] for gpu in seen} if seen else set()
+    text = f"is not there: the driver sees {len(seen)}, numbered from 0"
+    return [
+        *(_gpu(gpu, refusals.get(gpu["index"]), wrong) for gpu in seen),
+        *(Line(f"{_GPU}{number}", "bad", text) for number in sorted(missing)),
+    ]
+
+
+def _gpu(gpu: dict[str, Any], refusal: str | None, wrong: list[Misfit]) -> Line:
+    subject = f"{_GPU}{gpu['index']}"
     text = f"{gpu['name']}, compute capability {_dotted(gpu['compute_capability'])}"
-    if "error" in gpu:
-        return Line(subject, "bad", f"{text}: {gpu['error']}")
+    if error := gpu.get("error", refusal):
+        return Line(subject, "bad", f"{text}: {error}")
     text += f", {gpu['free_bytes'] / _GIB:.1f} of {gpu['memory_bytes'] / _GIB:.1f} GiB free"
     return _judged(subject, text, f"gpu {gpu['index']}", wrong)
 
@@ -224,15 +252,22 @@ def _uses(lines: list[Line], ready: bool, settings: Settings) -> Uses:
     on_cpu = f"ONNX Runtime {cpu.found}" if cpu.verdict == "ok" else f"nothing: {cpu.found}"
     if settings.refused:
         on_cpu = f"does not start: settings: {settings.refused}"
+    judged, good = settings.judged, _good(lines)
     if ready:
-        return Uses(on_cpu, ", ".join(_parts(lines, settings)))
-    reasons = "; ".join(f"{line.subject}: {line.found}" for line in lines if line.verdict == "bad")
-    return Uses(on_cpu, f"does not start: {reasons}")
+        return Uses(on_cpu, ", ".join(_parts(lines, settings)), _device(judged))
+    needed = [line for line in lines if _number(line) in (None, *judged)]
+    reasons = "; ".join(f"{line.subject}: {line.found}" for line in needed if line.verdict == "bad")
+    others = _device(good) if good and _is_ready(lines, good) else ""
+    return Uses(on_cpu, f"does not start: {reasons}", _device(judged), others)
+
+
+def _device(gpus: tuple[int, ...]) -> str:
+    return "cuda" if gpus == (0,) else f"cuda:{','.join(map(str, gpus))}"
 
 
 def _parts(lines: list[Line], settings: Settings) -> list[str]:
     there = {line.subject: line.verdict == "ok" for line in lines}
-    gpus = ", ".join(line.subject for line in lines if _is_gpu(line) and line.verdict != "bad")
+    gpus = ", ".join(f"{_GPU}{number}" for number in settings.judged)
     graphs = settings.cuda_graphs and there[_NAMES["graphs"]]
     return [
         f"TensorRT on {gpus}",
@@ -251,8 +286,9 @@ def _pictures(decodes: bool, settings: Settings) -> tuple[str, str]:
     return resized, f"JPEG decoded by nvimgcodec{'' if decodes else ', on the CPU for want of nvjpeg'}"
 
 
-def _is_gpu(line: Line) -> bool:
-    return line.subject.startswith("GPU ")
+def _number(line: Line) -> int | None:
+    """Of the GPU that it is about, None for everything else."""
+    return int(line.subject.removeprefix(_GPU)) if line.subject.startswith(_GPU) else None
 
 
 def _extra(name: str, cuda: int | None) -> str:

@@ -105,8 +105,9 @@ def tensorrt() -> Answer:
 
 
 def pycuda() -> Answer:
-    """`version`, `built_for` (the CUDA that it was built with), and, where there is a GPU, `kernel`: "" or why the
-    kernel that prepares pictures does not load. Every GPU is entered as a lane does it."""
+    """`version`, `built_for` (the CUDA that it was built with), and, where a GPU can be used, `kernel`: "" or why the
+    kernel that prepares pictures does not load. Every GPU is entered as a lane does it; `refused` has the `index` and
+    the `error` of those that cannot be."""
     from framewire_server.engines.tensorrt import libraries, prepare
     from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
 
@@ -120,7 +121,11 @@ def pycuda() -> Answer:
     cuda.init()
     failures: list[str] = []
     for index in range(cuda.Device.count()):
-        thread = PyCudaGpu(index).enter()
+        try:
+            thread = PyCudaGpu(index).enter()
+        except cuda.Error as error:
+            found.setdefault("refused", []).append({"index": index, "error": str(error)})
+            continue
         try:
             thread.allocate(1)
             thread.synchronise()
