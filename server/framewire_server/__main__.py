@@ -20,8 +20,9 @@ def main() -> None:
             "includes it)"
         )
     from framewire_server.cli.app import app
+    from framewire_server.threads import run_command
 
-    app(prog_name="framewire")
+    run_command(lambda: app(prog_name="framewire"))
 
 
 if __name__ == "__main__":

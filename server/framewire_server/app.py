@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _TRANSPORT_MARGIN = 1.25
 _JOIN_S = 2.0
+_BUILD_STEP_S = 10.0  # most take far less, but what one takes is TensorRT's affair
 _LOOKAHEAD_BYTES = 256 << 10
 _OTHER_CALLS = 1024  # of one connection, beside streams: single pictures, health, models
 _GRACE_S = 0.5  # for what the transport still has to write; all calls have ended
@@ -90,7 +91,7 @@ async def serve(
     try:
         on_gpus = GpuLoader(gpus)
         server = Server(config, on_gpus, partial(_device_on, gpus, config))
-        server.cancel_loading = on_gpus.cancel
+        server.cancel_loading = partial(on_gpus.cancel, _BUILD_STEP_S)
         await _serve(server, stop, lambda now: ready(replace(now, gpus=gpus.names)))
     finally:
         await asyncio.to_thread(gpus.close, _JOIN_S)
@@ -161,7 +162,7 @@ class Server:
         self._grpc = grpc.aio.server(options=_channel_options(config))
         self.address = ""
         self.cancel_loading: Callable[[], None] = lambda: None
-        """Called when the server ends, for models that are still being loaded."""
+        """Called in a thread when the server ends, for models that are still being loaded; may wait for them."""
 
     async def start(self, stop: asyncio.Event) -> None:
         """Listens, then loads the models, until `stop` is set; calls end as UNAVAILABLE all the while.
@@ -200,7 +201,7 @@ class Server:
 
     async def close(self) -> None:
         """Ends what is left: calls, threads, the listening socket."""
-        self.cancel_loading()
+        await asyncio.to_thread(self.cancel_loading)
         await self._lifecycle.close()
         await self._grpc.stop(_GRACE_S)
         self.service.scheduler.close()

@@ -277,7 +277,7 @@ async def test_no_plan_is_built_for_a_server_that_stops(sim: Simulation, tmp_pat
         gpus = Gpus((0,))
         try:
             loader = GpuLoader(gpus)
-            loader.cancel()
+            loader.cancel(0.0)
             loader(Entry("street", model), ServerConfig(device="cuda", plan_cache=tmp_path / "plans"))
         finally:
             gpus.close()

@@ -14,6 +14,7 @@ import typer
 
 from framewire_server.cli.extras import require
 from framewire_server.cli.whole_files import write_whole
+from framewire_server.threads import Daemon
 
 if TYPE_CHECKING:
     from framewire_server.cli.build_bar import BuildBar
@@ -221,7 +222,7 @@ def _cancellable(work: Callable[[], Plan], bar: BuildBar) -> Plan:
         finally:
             ended.set()
 
-    thread = threading.Thread(target=run, name="build", daemon=True)
+    thread = Daemon(name="build", target=run)
     try:
         thread.start()
         _wait(ended)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections.abc import Callable
+
+from framewire_server.threads import Daemon
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +16,7 @@ class Chores:
 
     def __init__(self, name: str) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = Daemon(name=name, target=self._run)
 
     def start(self) -> None:
         """Starts the thread."""

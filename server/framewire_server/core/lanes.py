@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Collection
 from typing import TypeAlias
 
@@ -11,6 +10,7 @@ from framewire_server.core.bindings import Bound
 from framewire_server.core.deadline import Deadline
 from framewire_server.core.frame import Frame
 from framewire_server.core.outcomes import Outcome
+from framewire_server.threads import Daemon
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Lane:
         self.replaced = False
         """Another lane has its place; its thread ends when it sees that."""
         shown = f"{name}-{place}.{generation}" if generation else f"{name}-{place}"
-        self.thread = threading.Thread(target=run, args=(self,), name=shown, daemon=True)
+        self.thread = Daemon(name=shown, target=run, args=(self,))
 
     @property
     def hangs(self) -> bool:

@@ -8,7 +8,6 @@ frames gather.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Hashable
 from contextlib import nullcontext
@@ -31,6 +30,7 @@ from framewire_server.core.pipeline import (
 )
 from framewire_server.core.rows import Filling, Rows
 from framewire_server.core.scheduler import Scheduler
+from framewire_server.threads import Daemon
 
 
 class PooledDevice(Device):
@@ -69,10 +69,7 @@ class PooledDevice(Device):
         """Whether a worker minds the time at which more rows are given out."""
         self._held_back = False
         """Whether a frame was found that must wait for that time."""
-        self._workers = [
-            threading.Thread(target=self._run_worker, name=f"{name}-prepare-{n}", daemon=True)
-            for n in range(workers)
-        ]
+        self._workers = [Daemon(name=f"{name}-prepare-{n}", target=self._run_worker) for n in range(workers)]
 
     def bind(self, key: Hashable, pipeline: Pipeline) -> None:
         """See Device. Frames being decoded for the former pipeline stay with it."""

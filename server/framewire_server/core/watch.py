@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from framewire_server.core.lanes import Batch
 from framewire_server.core.scheduler import Scheduler
+from framewire_server.threads import Daemon
 
 
 class Watch:
@@ -23,7 +23,7 @@ class Watch:
         self._look = look
         self._running: dict[Batch, None] = {}
         self._closed = scheduler.condition(each_frame=False)
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = Daemon(name=name, target=self._run)
 
     def start(self) -> None:
         """Starts the thread, which ends with the scheduler."""

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import threading
 from collections.abc import Callable
 from typing import TypeAlias, cast
 
@@ -15,6 +14,7 @@ from framewire_server.core.pipeline import Pipeline
 from framewire_server.errors import ModelError, NotNow
 from framewire_server.models.repository import Entry
 from framewire_server.models.spec import ModelSpec
+from framewire_server.threads import Daemon
 
 log = logging.getLogger(__name__)
 _MOST_LOST = 2
@@ -107,5 +107,5 @@ def _begin(name: str, make: Callable[[], Pipeline | ModelError]) -> _Made:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and the process about to end
             loop.call_soon_threadsafe(made.set_result, result)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    Daemon(name=name, target=run).start()
     return made

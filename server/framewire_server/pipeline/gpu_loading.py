@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ from framewire_server.pipeline.gpus import Gpus
 from framewire_server.pipeline.loading import describe, in_batches, largest, rehearse
 from framewire_server.tensors import Tensor
 
+log = logging.getLogger(__name__)
+
 
 class GpuLoader:
     """A Loader that puts every model on all GPUs. Safe to use from several threads."""
@@ -45,7 +48,7 @@ class GpuLoader:
     def __init__(self, gpus: Gpus) -> None:
         self._gpus = gpus
         self._memory = {gpu: GpuMemory(gpu) for gpu in gpus.each}
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._builds: set[LoggedProgress] = set()
         self._cancelled = False
 
@@ -70,12 +73,17 @@ class GpuLoader:
         describe(entry, model.spec)
         return parts[0] if len(parts) == 1 else cast(Pipeline, PipelineGroup(parts))
 
-    def cancel(self) -> None:
-        """Ends builds in progress at their next step, and lets none begin: the server stops."""
+    def cancel(self, timeout_s: float) -> None:
+        """Ends builds in progress at their next step, and lets none begin: the server stops. Says that it waits for
+        them, and does so for `timeout_s` at most."""
         with self._lock:
             self._cancelled = True
             for build in self._builds:
                 build.cancel()
+            if self._builds:
+                what = ", ".join(sorted(build.what for build in self._builds))
+                log.warning("%s: waiting up to %g s for TensorRT to end the step it builds", what, timeout_s)
+                self._lock.wait_for(lambda: not self._builds, timeout_s)
 
     def _recognise(self, entry: Entry, config: ServerConfig) -> _Model:
         if sniff(entry.path, plans=True) is Format.PLAN:
@@ -154,6 +162,7 @@ class GpuLoader:
         finally:
             with self._lock:
                 self._builds.discard(progress)
+                self._lock.notify_all()
 
 
 @dataclass(frozen=True, slots=True)

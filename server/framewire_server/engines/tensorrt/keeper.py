@@ -17,6 +17,7 @@ from framewire_server.engines.tensorrt.lanes import GpuLane
 from framewire_server.engines.tensorrt.libraries import LibraryUnavailable, tensorrt
 from framewire_server.engines.tensorrt.logger import error_recorder, hearing, logger
 from framewire_server.engines.tensorrt.plugins import Plugins
+from framewire_server.threads import Daemon
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -69,7 +70,7 @@ class SharedGpu:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._kept: Kept | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=f"gpu{gpu.index}-keeper", daemon=True)
+        self._thread = Daemon(name=f"gpu{gpu.index}-keeper", target=self._run)
         self._thread.start()
 
     def call(self, work: Callable[[Kept], _T]) -> _T:

@@ -37,7 +37,7 @@ class LoggedProgress:
 
     def __init__(self, what: str) -> None:
         """`what` begins every line, for example "model yolo11n"."""
-        self._what = what
+        self.what = what
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._steps: dict[str, int] = {}
@@ -67,7 +67,7 @@ class LoggedProgress:
             if tenths <= self._tenths[phase]:
                 return
             self._tenths[phase] = tenths
-        log.info("%s: building for this GPU: %s, %d %%", self._what, phase, 100 * tenths // _TENTHS)
+        log.info("%s: building for this GPU: %s, %d %%", self.what, phase, 100 * tenths // _TENTHS)
 
     def end(self, phase: str) -> None:
         """See Progress."""
