@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _ctypes
+import queue
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,26 @@ def test_a_closed_gpu_takes_no_calls(sim: Simulation) -> None:
     shared.close(PATIENCE_S)
     with pytest.raises(RuntimeError, match="GPU 0 is closed"):
         shared.call(lambda kept: None)
+
+
+def test_a_call_beside_the_end_is_answered(sim: Simulation) -> None:
+    shared = SharedGpu(PyCudaGpu(0))
+    closing = threading.Thread(target=shared.close)
+
+    class Calls(queue.SimpleQueue[Any]):
+        def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+            if item is not None:
+                closing.start()
+                closing.join(0.2)  # the end comes in between, if it can
+            super().put(item)
+
+    changed = threading.Event()
+    former, shared._calls = shared._calls, Calls()
+    former.put(changed.set)  # so that the keeper waits at the new one from now on
+    assert changed.wait(PATIENCE_S)
+    answered: list[int] = []
+    caller = threading.Thread(target=lambda: answered.append(shared.call(lambda kept: 7)), daemon=True)
+    caller.start()
+    caller.join(PATIENCE_S)
+    closing.join(PATIENCE_S)
+    assert answered == [7]

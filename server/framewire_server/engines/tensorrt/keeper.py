@@ -70,6 +70,7 @@ class SharedGpu:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._kept: Kept | None = None
         self._closed = False
+        self._closing = threading.Lock()  # a call comes before the end, or is refused
         self._thread = Daemon(name=f"gpu{gpu.index}-keeper", target=self._run)
         self._thread.start()
 
@@ -77,10 +78,11 @@ class SharedGpu:
         """Has the keeper's thread do `work` and returns what that returns, or raises what it raises."""
         if threading.current_thread() is self._thread:
             return work(self._keep())
-        if self._closed:
-            raise RuntimeError(f"GPU {self.gpu.index} is closed")
         future: Future[_T] = Future()
-        self._calls.put(partial(self._answer, future, work))
+        with self._closing:
+            if self._closed:
+                raise RuntimeError(f"GPU {self.gpu.index} is closed")
+            self._calls.put(partial(self._answer, future, work))
         try:
             return future.result()
         finally:
@@ -111,9 +113,10 @@ class SharedGpu:
 
     def close(self, timeout_s: float | None = None) -> None:
         """Ends the keeper's thread once it has done what it was asked before. Call it once, when the engines are
-        closed; no call comes after it."""
-        self._closed = True
-        self._calls.put(None)
+        closed; a call that comes after it raises RuntimeError."""
+        with self._closing:
+            self._closed = True
+            self._calls.put(None)
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             log.warning("%s has not ended and is left behind", self._thread.name)
