@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -333,10 +334,13 @@ def test_a_batch_that_waits_for_company_ends_when_its_model_is_taken_out() -> No
 
 
 class Scarce(Network):
-    """Has memory for the rows that it makes at first, and for no more."""
+    """Has memory for the rows that it makes at first, and for no more until some is freed."""
+
+    refused = memory_freed = False
 
     def new_rows(self) -> object:
-        if self.rows_made == 2:
+        if self.rows_made == 2 and not self.memory_freed:
+            self.refused = True
             raise MemoryError("no memory for rows")
         return super().new_rows()
 
@@ -392,6 +396,38 @@ def test_rows_of_a_hung_batch_are_replaced_and_never_used_again() -> None:
         assert network.rows_gone.empty()
 
 
+def test_rows_that_no_memory_was_left_for_are_made_when_there_is_some() -> None:
+    clock, network, come_back = Clock(), Scarce(max_batch=1), threading.Event()
+    infer = network.infer
+
+    def hang_for_good(rows: object, count: int) -> object:
+        outputs = infer(rows, count)
+        assert outputs != ["hangs"] or come_back.wait(PATIENCE_S)
+        return outputs
+
+    network.infer = hang_for_good  # type: ignore[method-assign]
+    network.let()
+    with bench("pooled", network, clock=clock) as at:
+        hang(at, clock, network, "hangs")
+        deadline = time.monotonic() + PATIENCE_S / 2
+        for n in itertools.count():
+            network.memory_freed = network.refused
+            at.send(f"{n}")
+            assert start(network) == [f"{n}"]
+            clock.now += TIMEOUT_S / 2
+            network.let()
+            at.outcomes(1)
+            if network.rows_made == 3:
+                break
+            assert time.monotonic() < deadline, "nobody tries it again"
+        gathered(network, "pooled", n + 2)
+        at.send("runs", "lies in a row")
+        gathered(network, "pooled", 2)
+        network.let_all()
+        assert sorted(at.outcomes(2)) == ["lies in a row", "runs"]
+        come_back.set()
+
+
 def gather_with_a_slow_resize(at: Bench, network: Network, slow: Slow, quick: str) -> None:
     """Fills a batch of two, of which one is still being resized."""
     at.send(slow)
@@ -431,6 +467,24 @@ def test_a_resize_that_hangs_costs_its_batch_and_neither_the_lane_nor_the_rows_o
             "the late one is discarded; its rows were replaced"
         )
     assert newer.times_closed == 1
+
+
+def test_a_resize_that_comes_back_gives_back_its_rows_when_there_are_no_others() -> None:
+    clock, network, slow = Clock(), Scarce(max_batch=2), Slow("slow", to_resize=True)
+    with bench("pooled", network, workers=3, clock=clock) as at:
+        gather_with_a_slow_resize(at, network, slow, "quick")
+        while at.delivered.empty():  # until the lane has taken the batch
+            clock.now += TIMEOUT_S
+            at.device.give_up_overdue()
+        assert sorted(at.outcomes(2)) == ["quick", "slow"]
+        slow.finish.set()
+        gathered(network, "pooled", 1)
+        at.send("runs")
+        assert start(network) == ["runs"]
+        at.send("lies in a row")
+        gathered(network, "pooled", 2)
+        network.let_all()
+        assert sorted(at.outcomes(2)) == ["lies in a row", "runs"]
 
 
 def test_a_model_whose_resizes_hang_is_unhealthy_until_one_of_them_answers() -> None:

@@ -32,6 +32,9 @@ from framewire_server.core.rows import Filling, Rows
 from framewire_server.core.scheduler import Scheduler
 from framewire_server.threads import Daemon
 
+_RENEW_AGAIN_S = 10.0
+"""After which time rows that could not be made are tried again: what has no memory is not soon to have some."""
+
 
 class PooledDevice(Device):
     """Prepare workers that fill rows, and lanes that run them."""
@@ -224,6 +227,8 @@ class PooledDevice(Device):
             if lost:
                 if placed:  # it is the resize that did not answer, and now it has
                     rows.bound.trouble.succeeded()
+                if not filling.resizing and rows.free_again(filling, filling.rows):
+                    self._offer(rows)  # nobody could make others meanwhile
                 self._bindings.leave(rows.bound)
         if lost:
             self._tell(rows.bound)
@@ -299,9 +304,12 @@ class PooledDevice(Device):
 
     def _free(self, rows: Rows, filling: Filling, batch: Batch) -> None:
         with self._scheduler.lock:
-            rows.spacing.ran(self._scheduler.clock() - batch.started_at, self._running.threads)
+            now = self._scheduler.clock()
+            rows.spacing.ran(now - batch.started_at, self._running.threads)
             if rows.free_again(filling, filling.rows):
                 self._offer(rows)
+            if owed := rows.owed_by(now):
+                self._chores.put(partial(self._renew, rows, owed))
 
     def _lost(self, rows: Rows, filling: Filling) -> None:
         filling.lost = True
@@ -312,8 +320,14 @@ class PooledDevice(Device):
             self._chores.put(partial(self._renew, rows, filling))
 
     def _renew(self, rows: Rows, filling: Filling) -> None:
-        """Makes rows in place of those that a hung lane has."""
-        new_rows = rows.bound.pipeline.new_rows()
+        """Makes rows in place of those that a hung lane has. Where that fails, a later batch has it tried again."""
+        try:
+            new_rows = rows.bound.pipeline.new_rows()
+        except Exception as error:
+            log.warning("model %s has one batch of rows less for now: %s", rows.bound.pipeline.name, error)
+            with self._scheduler.lock:
+                rows.owe(filling, self._scheduler.clock() + _RENEW_AGAIN_S)
+            return
         with self._scheduler.lock:
             if rows.free_again(filling, new_rows):
                 self._offer(rows)

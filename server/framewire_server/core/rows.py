@@ -61,6 +61,7 @@ class Rows:
         self.spacing = Spacing(bound.pipeline.max_batch)
         self.decoding = 0
         """Frames that workers took and that have not claimed a row yet."""
+        self._owed: deque[tuple[float, Filling]] = deque()
 
     @property
     def room(self) -> int:
@@ -102,6 +103,18 @@ class Rows:
         filling.given_back = True
         self.free.append(rows)
         return True
+
+    def owe(self, filling: Filling, until: float) -> None:
+        """No rows could be made in place of those of a batch that hangs; not to be tried again before `until`."""
+        self._owed.append((until, filling))
+
+    def owed_by(self, now: float) -> Filling | None:
+        """Returns a batch in place of whose rows others are to be made now, once for each `owe`."""
+        while self._owed and self._owed[0][0] <= now:
+            _, filling = self._owed.popleft()
+            if not filling.given_back:
+                return filling
+        return None
 
     def abandon(self) -> bool:
         """Forgets the filling batch, unless a thread is still resizing into it; returns whether it had rows."""
