@@ -30,6 +30,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+    parser.addoption("--some", action="store_true", help="fail if every test was skipped")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Ends with 1 where --some asks for tests that ran, and none did."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--some", False) and reporter and not reporter.stats.get("passed"):
+        reporter.write_line("\nno test of the GPU ran")
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def simulated(request: pytest.FixtureRequest) -> str | None:
     """The version of TensorRT that is simulated; None on real hardware."""
