@@ -110,7 +110,8 @@ class ServerConfig(BaseSettings):
 
     prepare_workers: int = Field(default_factory=lambda: min(_cores(), 8), ge=1, le=256)
     """Threads that decode and resize pictures for GPUs, all together; each GPU has one at least. More than eight get in
-    each other's way: on 16 cores, 16 of them answered a fifth fewer frames of 640×480 than 8 (docs/gpu.md)."""
+    each other's way: on 16 cores, 16 of them answered a fifth fewer frames of 640×480 than 8
+    (docs/gpu.md, "What has run on hardware")."""
 
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     """Of plans that are built from ONNX files; fp32 uses TF32 where the GPU has it."""

@@ -29,7 +29,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run tests/gpu on the simulator, as TensorRT VERSION",
     )
 
-
     parser.addoption("--some", action="store_true", help="fail if every test was skipped")
 
 
