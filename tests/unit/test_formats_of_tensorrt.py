@@ -6,9 +6,11 @@ import json
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from framewire_server.engines.tensorrt import prefix
 from framewire_server.errors import ModelError
 from framewire_server.models.network.formats import Format, sniff
 
@@ -55,6 +57,34 @@ def test_newer_plans_and_those_that_do_not_say_are_not_called_old(tmp_path: Path
     path = tmp_path / "street.engine"
     path.write_bytes(content)
     assert "it is a TensorRT plan, which runs on the kind of GPU that it was built for" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["street.plan", "street.engine"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a shopping list\n", "it is a text file"),
+        (ultralytics(plan(10, 3, 0, 1))[4:], "it begins with the bytes 7b 22"),
+        (b"", "it is empty"),
+    ],
+    ids=["text", "prefix cut off", "empty"],
+)
+def test_a_file_that_is_only_called_a_plan_is_told_so(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert refusal(path).startswith(f"{path}: is no TensorRT plan, or is damaged: {said}")
+    with pytest.raises(ModelError, match="is no TensorRT plan, or is damaged"):
+        sniff(path, plans=True)
+
+
+@pytest.mark.parametrize("notes", [{"framewire": {"name": "crossing"}}, {"framewire": 3}, {}])
+def test_a_plan_names_the_network_that_it_was_built_from(tmp_path: Path, notes: dict[str, Any]) -> None:
+    path = tmp_path / "street.plan"
+    path.write_bytes(prefix.join(notes, plan(11, 1, 0, 1)))
+    name = "crossing" if notes.get("framewire") not in (3, None) else "street"
+    assert refusal(path).endswith(f"framewire serve {name}.onnx")
 
 
 @pytest.mark.parametrize("name", ["street.etlt", "street.bin"])

@@ -84,6 +84,16 @@ def test_a_plan_that_notes_no_digest_is_taken_as_it_is(plan: Path) -> None:
     assert run("inspect", plan)[0] == 0
 
 
+def test_check_names_the_network_and_the_commands_that_run_plans(plan: Path, tmp_path: Path) -> None:
+    moved = plan.rename(plan.with_name("b.plan"))
+    code, said = run(
+        "check", moved, onnx_models.yolov8(tmp_path / "picture.png"), "--choose", "preset: yolox"
+    )
+    assert code == 1 and "models check runs ONNX files: check a.onnx." in said
+    assert f"framewire detect {moved} IMAGE" in said and f"framewire eval {moved} --against a.onnx" in said
+    assert not moved.with_suffix(".yaml").exists()
+
+
 def test_the_command_says_that_a_folder_serves_the_network_beside_the_plan(tmp_path: Path) -> None:
     network = onnx_models.yolov8(tmp_path / "a.onnx")
     with install("11.4"):

@@ -12,6 +12,8 @@ from rich.console import Console
 from framewire import FrameResult
 from framewire.commands.outputs import Annotated, Origin
 from framewire_server.errors import ModelError
+from framewire_server.models.network.formats import is_plan, network_of_plan
+from framewire_server.models.places import locate
 from framewire_server.models.recognition import read
 from framewire_server.quality import goldens
 from framewire_server.quality.choosing import Choice
@@ -42,6 +44,7 @@ class Check:
         choose: str | None = None,
     ) -> bool:
         """Returns whether all looks right: as the references if there are any, otherwise by rules of thumb."""
+        _refuse_plans(self._file)
         if choose is not None:
             self._choice.write(choose)
         try:
@@ -124,6 +127,17 @@ class Check:
         goldens.write(path, runner.spec.name, found, threshold)
         answered = sum(result.ok for result in found.values())
         self._console.print(f"wrote the detections of {answered} of {len(found)} pictures to {path}")
+
+
+def _refuse_plans(file: Path) -> None:
+    path = locate(file)
+    if is_plan(path):
+        network = network_of_plan(path)
+        raise ModelError(
+            f"{path}: is a TensorRT plan, and models check runs ONNX files: check {network}.onnx. Plans run, on the "
+            f"GPU that they were built for, with\n    framewire detect {path} IMAGE...\n    framewire eval {path} "
+            f"--against {network}.onnx --images DIR"
+        )
 
 
 def _describe(result: FrameResult) -> str:

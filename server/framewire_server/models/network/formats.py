@@ -42,7 +42,7 @@ _EXPORT = {
     "  and serve that:\n    framewire serve {stem}.onnx",
     "tensorrt": "it is a TensorRT plan, which runs on the kind of GPU that it was built for. Serve it there with\n"
     "    framewire serve {name} --device cuda\n"
-    "  or anywhere the ONNX file that it was built from:\n    framewire serve {stem}.onnx",
+    "  or anywhere the ONNX file that it was built from:\n    framewire serve {network}.onnx",
     "openvino": "it is an OpenVINO model description. Export the original network to ONNX instead",
     "tflite": "it is a TensorFlow Lite model. Convert it to ONNX:\n"
     "    python -m tf2onnx.convert --tflite {name} --opset 13 --output {stem}.onnx",
@@ -59,9 +59,8 @@ _BY_SUFFIX = {
     ".pt": "pytorch",
     ".pth": "pytorch",
     ".weights": "darknet",
-    ".engine": "tensorrt",
-    ".plan": "tensorrt",
 }
+_PLANS = (".engine", ".plan")
 
 
 def sniff(path: Path, *, plans: bool = False) -> Format:
@@ -78,13 +77,23 @@ def sniff(path: Path, *, plans: bool = False) -> Format:
     if kind == "tensorrt" and plans:
         return Format.PLAN
     if kind in _EXPORT:
-        advice = _EXPORT[kind].format(name=path.name, stem=path.stem, version=_plan_version(head))
+        advice = _EXPORT[kind].format(
+            name=path.name, stem=path.stem, version=_plan_version(head), network=_network(head) or path.stem
+        )
         raise ModelError(f"{path}: {advice}")
+    if kind is None and path.suffix.lower() in _PLANS:
+        raise ModelError(f"{path}: is no TensorRT plan, or is damaged: {_describe(head)}")
     if kind != "onnx":
         raise ModelError(
             f"{path}: is not a model: {_describe(head)}. Framewire serves ONNX files and TensorRT plans"
         )
     return Format.ONNX
+
+
+def network_of_plan(path: Path) -> str:
+    """What the ONNX file is called, without its suffix, that a plan was built from; the plan's own name where nothing
+    is noted of it."""
+    return _network(_head(path)) or path.stem
 
 
 def is_plan(path: Path) -> bool:
@@ -148,6 +157,18 @@ def _plan_version(head: bytes) -> str | None:
     if len(plan) < 28 or plan[:8] != b"ftrt" + bytes(4) or not 0 < plan[24] < _FIRST_PLAN_THAT_MAY_RUN:
         return None
     return ".".join(map(str, plan[24:27]))
+
+
+def _network(head: bytes) -> str | None:
+    """The name of the model that a plan of ours was built from."""
+    if head[4:5] != b"{":
+        return None
+    (length,) = struct.unpack_from("<I", head)
+    try:
+        name = json.loads(head[4 : 4 + length])["framewire"]["name"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _is_etlt(head: bytes) -> bool:
