@@ -356,6 +356,46 @@ def test_inspect_looks_into_a_plan_of_others_where_there_is_a_gpu(
     assert "family         yolov8" in shown and "labels         2: cat, dog" in shown
 
 
+@pytest.mark.parametrize("prepare_on", ["host", "gpu"])
+@pytest.mark.parametrize("size", [(32, 32), (64, 32)])
+async def test_a_plan_of_others_that_leaves_the_size_open_runs_at_the_one_that_is_said(
+    sim: Simulation, tmp_path: Path, prepare_on: str, size: tuple[int, int]
+) -> None:
+    """As Ultralytics exports them with dynamic=True."""
+    metadata = {**METADATA, "imgsz": str([size[1], size[0]])}
+    model = onnx_models.yolov8(tmp_path / "street.onnx", size=None, metadata=metadata, things=(DOG, CAT))
+    profile: dict[str, Range] = {"images": ((1, 3, 32, 32), (4, 3, 32, 32), (4, 3, 64, 64))}
+    one = sim.gpus[0]
+    spec = PlanSpec(sim.personality.numbers, one.name, one.compute_capability, profiles=[profile])
+    plan = tmp_path / "street.engine"
+    plan.write_bytes(join(metadata, encode(spec, model.read_bytes())))
+    async with served(model) as ready:
+        wanted = await answers(ready.address, BRIGHT)
+    async with on_gpus(plan, cache=tmp_path, prepare_on=prepare_on) as ready:
+        spec_served = ready.models[0].spec
+        assert spec_served is not None
+        assert (spec_served.input_width, spec_served.input_height) == size
+        assert await answers(ready.address, BRIGHT) == wanted
+    assert any(wanted), "there is something to compare"
+
+
+async def test_a_plan_of_others_that_has_no_profile_of_the_size_says_which_it_has(
+    sim: Simulation, tmp_path: Path
+) -> None:
+    metadata = {**METADATA, "imgsz": "[96, 96]"}
+    model = onnx_models.yolov8(tmp_path / "street.onnx", size=None, metadata=metadata)
+    profile: dict[str, Range] = {"images": ((1, 3, 32, 32), (4, 3, 32, 32), (4, 3, 64, 64))}
+    one = sim.gpus[0]
+    spec = PlanSpec(sim.personality.numbers, one.name, one.compute_capability, profiles=[profile])
+    plan = tmp_path / "street.engine"
+    plan.write_bytes(join(metadata, encode(spec, model.read_bytes())))
+    with pytest.raises(
+        ModelError, match=r"takes \[1, 3, 32, 32\] to \[4, 3, 64, 64\], none of which holds .* input_size"
+    ):
+        async with on_gpus(plan, cache=tmp_path):
+            pass
+
+
 async def test_a_plan_whose_image_is_no_picture_is_refused(sim: Simulation, tmp_path: Path) -> None:
     """Whole numbers of 32 bits: the graph casts them, and nothing says what they would be of a picture."""
     network = onnx.load(yolo(tmp_path / "street.onnx"))

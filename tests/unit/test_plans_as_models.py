@@ -181,6 +181,30 @@ def test_a_plan_of_one_picture_is_told_apart_from_an_export_of_one(tmp_path: Pat
     assert warning.startswith("the plan takes 1 picture a batch; for more, build one for larger batches")
 
 
+@pytest.mark.parametrize(
+    ("stated", "notes", "size", "said"),
+    [
+        ("", ULTRALYTICS, (32, 32), "the metadata's imgsz says"),
+        ("", {**ULTRALYTICS, "imgsz": [32, 64]}, (64, 32), "the metadata's imgsz says"),
+        ("input_size: [64, 32]", ULTRALYTICS, (64, 32), "the model file says"),
+        ("", {**ULTRALYTICS, "imgsz": None}, (640, 640), "640x640 is taken; state input_size"),
+    ],
+)
+def test_an_open_size_is_chosen_as_for_onnx_files(
+    tmp_path: Path, stated: str, notes: dict[str, Any], size: tuple[int, int], said: str
+) -> None:
+    open_ones = (
+        (Tensor("images", (None, 3, None, None), "float32"),),
+        (Tensor("output0", (None, 6, None), "float32"),),
+    )
+    path = write(tmp_path / "street.engine", notes)
+    path.with_suffix(".yaml").write_text(f"schema: 1\n{stated}\n")
+    spec = recognise(path, None, Gpu(open_ones))
+    assert (spec.family, spec.input_width, spec.input_height) == ("yolov8", *size)
+    assert spec.signature.image == Tensor("images", (None, 3, size[1], size[0]), "float32")
+    assert any(said in reason for reason in (*spec.evidence, *spec.warnings))
+
+
 # Plans that we built.
 
 

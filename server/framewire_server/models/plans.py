@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from framewire_server.errors import ModelError
 from framewire_server.models import labels, record, sidecars
+from framewire_server.models.fitting import open_sizes
 from framewire_server.models.network.metadata import is_ultralytics
 from framewire_server.models.places import model_file_of
 from framewire_server.models.signature import Signature
@@ -118,7 +119,7 @@ def _of_others(path: Path, reader: PlanReader, notes: Mapping[str, Any], stated:
             f"{path}: it was built by Framewire, but what was noted before the plan is gone: build it again"
         )
     beside = labels.beside(path, generic=not is_ultralytics(metadata))
-    return Signature(
+    signature = Signature(
         inputs=found.inputs,
         outputs=found.outputs,
         metadata=metadata,
@@ -128,6 +129,13 @@ def _of_others(path: Path, reader: PlanReader, notes: Mapping[str, Any], stated:
         plan_batch=found.largest_batch,
         hides_graph=True,
     )
+    image = signature.image
+    if image is None or signature.input_size is not None:
+        return signature
+    size, _ = open_sizes.choose(metadata, stated, signature.sidecars)
+    sized = open_sizes.fix(image, size, channels_last=signature.channels_last)
+    inputs = tuple(sized if tensor is image else tensor for tensor in found.inputs)
+    return replace(signature, inputs=inputs, open_size=size)
 
 
 def _as_built(path: Path, notes: Any) -> Built:

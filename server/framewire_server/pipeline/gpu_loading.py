@@ -191,7 +191,7 @@ def _load(gpu: SharedGpu, memory: GpuMemory, model: _Model, most: int, config: S
     taken = {tensor.name: tensor for tensor in read_plan(content, gpu, plugins, where=str(spec.path)).inputs}
     own = spec.signature.image
     assert own is not None  # recognition refuses other models
-    image = taken.get(ROWS) or taken.get(own.name)
+    image = taken.get(ROWS) or (own if own.name in taken else None)  # its own size may be open in the plan
     if image is None:
         raise ModelError(f"{spec.path}: its plan has no input {own.name}; it has {', '.join(taken)}")
     try:

@@ -170,8 +170,11 @@ def _ranges(engine: Any, feed: Feed, where: str) -> list[tuple[int, int, int]]:
             found.append((index, first, last))
     if not found:
         wanted = list(source.shape(source.max_batch))
+        advice = (
+            "; state a size in between as input_size in its model file" if None in image.shape[1:] else ""
+        )
         raise ModelError(
-            f"{where}: its input {image.name} takes {' or '.join(known)}, none of which holds {wanted}"
+            f"{where}: its input {image.name} takes {' or '.join(known)}, none of which holds {wanted}{advice}"
         )
     return found
 

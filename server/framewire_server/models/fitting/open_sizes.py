@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from framewire_server.models.network.metadata import image_size
 from framewire_server.models.sidecars import Sidecar
 from framewire_server.models.signature import Signature
 from framewire_server.models.stated.model_file import ModelFile
+from framewire_server.tensors import Tensor
 
 _USUAL = (640, 640)
+_COLOURS = 3
 
 
 def choose(
@@ -24,6 +27,15 @@ def choose(
             return sidecar.input_size, sidecar.path.name
     noted = image_size(metadata)
     return (noted, "the metadata's imgsz") if noted else (_USUAL, None)
+
+
+def fix(image: Tensor, size: tuple[int, int], *, channels_last: bool) -> Tensor:
+    """The image input with that (width, height); channels that are open as well are those of colours."""
+    shape, height_axis = list(image.shape), -3 if channels_last else -2
+    shape[height_axis], shape[height_axis + 1] = size[1], size[0]
+    if not channels_last and shape[-3] is None:
+        shape[-3] = _COLOURS
+    return replace(image, shape=tuple(shape))
 
 
 def explain(signature: Signature) -> tuple[tuple[str, ...], tuple[str, ...]]:
