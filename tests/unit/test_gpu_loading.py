@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from framewire_server.config import ServerConfig
 from framewire_server.core.pipeline import Pipeline
 from framewire_server.engines.tensorrt.builder import BuildOptions, build_plan
+from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.engines.tensorrt.progress import Progress
 from framewire_server.errors import ModelError, NotNow
 from framewire_server.models.repository import Entry
-from framewire_server.pipeline import building
+from framewire_server.pipeline import building, gpu_loading
 from framewire_server.pipeline.gpu_loading import GpuLoader
 from framewire_server.pipeline.gpus import Gpus
 from tests.sim import Simulation, install
@@ -42,6 +44,10 @@ class Server:
         monkeypatch.setattr(building, "build_plan", build)
 
     @property
+    def left_bytes(self) -> int:
+        return self._loader._memory[self.gpus.each[0]].left_bytes()
+
+    @property
     def plans(self) -> int:
         return len(list(self._cache.glob("*.plan")))
 
@@ -62,6 +68,10 @@ class Server:
         with pytest.raises(NotNow) as caught:
             self.load(**settings)
         return str(caught.value)
+
+
+class FakeDecoder:
+    """Of JPEG pictures, none of which comes."""
 
 
 @pytest.fixture
@@ -165,3 +175,47 @@ def test_a_stated_workspace_counts_and_makes_another_plan(server: Server) -> Non
     server.loads(build_workspace_mib=32)
     server.loads()
     assert len(server.builds) == server.plans == 3
+
+
+@pytest.mark.parametrize("most_pixels", [64_000_000, 1000])
+def test_decoded_pictures_are_counted(
+    server: Server, most_pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as a batch has, as large as they may be."""
+    monkeypatch.setattr(gpu_loading, "nvimgcodec", lambda: None)
+    monkeypatch.setattr(gpu_loading, "JpegDecoder", lambda thread, gpu: FakeDecoder())
+    left_bytes = []
+    for decodes in (False, True):
+        pipeline, _ = server.load(
+            gpu_decode=decodes, prepare_on="gpu", max_frame_pixels=most_pixels, cuda_graphs=False
+        )
+        left_bytes.append(server.left_bytes)
+        pipeline.close()
+    largest_bytes = 3 * min(most_pixels, 3840 * 2160)
+    assert left_bytes[0] - left_bytes[1] == 2 * 16 * largest_bytes
+
+
+def test_a_lane_has_one_decoder_for_all_models(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[FakeDecoder]] = []
+
+    def make(thread: GpuThread, gpu: int) -> FakeDecoder:
+        decoder = FakeDecoder()
+        made.append(weakref.ref(decoder))
+        return decoder
+
+    monkeypatch.setattr(gpu_loading, "nvimgcodec", lambda: None)
+    monkeypatch.setattr(gpu_loading, "JpegDecoder", make)
+    pipelines = [server.load(gpu_decode=True, max_batch=most)[0] for most in (1, 4)]
+    made.clear()  # those of the rehearsals
+    for _ in range(2):
+        with server.gpus.each[0].lane_scope():
+            for pipeline in pipelines:
+                pipeline.attach()
+            assert made[-1]() is not None
+            pipelines[0].detach()
+            assert made[-1]() is not None
+            pipelines[1].detach()
+            assert made[-1]() is None
+    assert len(made) == 2
+    for pipeline in pipelines:
+        pipeline.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -271,3 +272,28 @@ def test_pictures_that_a_lane_decodes(whole: bool, pitch: int | None) -> None:
     lane.put([Compressed(b"b", 128, 96)])
     np.testing.assert_array_equal(lane.load(1)[0], lane.expected(PICTURES[2]))
     assert not lane.failures
+
+
+class KeptPicture:
+    """What keeps a decoded picture's memory."""
+
+
+def test_decoded_pictures_of_a_batch_are_gone_when_the_next_one_is_decoded() -> None:
+    """So there is memory for the pictures of one batch only."""
+    kept: list[weakref.ref[KeptPicture]] = []
+    alive = []
+
+    class Keeping(FakeDecoder):
+        def decode(self, contents: Sequence[bytes]) -> list[Decoded]:
+            alive.append([picture() for picture in kept])
+            owner = KeptPicture()
+            kept.append(weakref.ref(owner))
+            return [
+                each._replace(owner=owner) for each in super().decode(contents) if isinstance(each, OnGpu)
+            ]
+
+    lane = Lane(decoder=lambda thread: Keeping(thread, {b"a": PICTURES[1]}, pitch=512))
+    for _ in range(2):
+        lane.put([Compressed(b"a", 90, 20)])
+        lane.load(1)
+    assert alive == [[], [None]]

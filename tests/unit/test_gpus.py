@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from framewire_server.engines.tensorrt import prefix
+from framewire_server.engines.tensorrt.engine import TensorRtEngine
 from framewire_server.errors import ModelError, NotNow, OperatorError
 from framewire_server.models.recognition import recognise
-from framewire_server.pipeline.gpu_memory import GpuMemory
+from framewire_server.pipeline.gpu_memory import GpuMemory, PromisedEngine
 from framewire_server.pipeline.gpus import Gpus, OneGpuOrNone, notes
 from tests.sim import install
 
@@ -86,6 +87,36 @@ def test_a_model_that_does_not_fit_is_refused_until_something_goes(tmp_path: Pat
                 memory.check(free_bytes, tmp_path, "its plan takes")
             memory.promise(-1)
             memory.check(free_bytes, tmp_path, "its plan takes")
+        finally:
+            gpus.close()
+
+
+class Engine:
+    """Takes 100 bytes on each lane, as it says."""
+
+    outputs = ()
+    max_batch = 1
+    lane_bytes = 100
+
+    def attach(self) -> None: ...
+
+    def detach(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_the_successor_of_a_lane_that_hangs_takes_nothing_of_what_others_were_promised() -> None:
+    with install():
+        gpus = Gpus((0,))
+        try:
+            memory = GpuMemory(gpus.each[0])
+            free_bytes = memory.left_bytes()
+            one, other = (PromisedEngine(cast(TensorRtEngine, Engine()), memory, 2) for _ in range(2))
+            promised = [free_bytes - memory.left_bytes()]
+            for step in (*[one.attach] * 3, *[one.detach] * 2, one.close, one.detach, other.close):
+                step()
+                promised.append(free_bytes - memory.left_bytes())
+            assert promised == [400, 300, 200, 200, 200, 300, 200, 200, 0]
         finally:
             gpus.close()
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -18,7 +19,7 @@ from framewire_server.engines.opencv import OpenCvPreparer
 from framewire_server.engines.port import Preparer
 from framewire_server.engines.tensorrt.engine import TensorRtEngine
 from framewire_server.engines.tensorrt.inputs import ByteInput, Input
-from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, nvimgcodec
+from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, LaneDecoders, nvimgcodec
 from framewire_server.engines.tensorrt.keeper import SharedGpu
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
 from framewire_server.engines.tensorrt.plans import PlanRefused, read_plan
@@ -48,6 +49,7 @@ class GpuLoader:
     def __init__(self, gpus: Gpus) -> None:
         self._gpus = gpus
         self._memory = {gpu: GpuMemory(gpu) for gpu in gpus.each}
+        self._decoders = LaneDecoders()
         self._lock = threading.Condition()
         self._builds: set[LoggedProgress] = set()
         self._cancelled = False
@@ -140,7 +142,7 @@ class GpuLoader:
 
     def _tried(self, gpu: SharedGpu, model: _Model, most: int, config: ServerConfig) -> _Ready:
         memory, lanes = self._memory[gpu], config.gpu_lanes
-        ready = _load(gpu, memory, model, most, config)
+        ready = _load(gpu, memory, self._decoders, model, most, config)
         try:
             memory.check(lanes * ready.engine.lane_bytes, model.spec.path, f"{lanes} lanes take")
             _rehearse(gpu, ready.engine, model.spec)
@@ -185,7 +187,14 @@ class _Ready(NamedTuple):
     preparer: Preparer
 
 
-def _load(gpu: SharedGpu, memory: GpuMemory, model: _Model, most: int, config: ServerConfig) -> _Ready:
+def _load(
+    gpu: SharedGpu,
+    memory: GpuMemory,
+    decoders: LaneDecoders,
+    model: _Model,
+    most: int,
+    config: ServerConfig,
+) -> _Ready:
     spec, content, plugins = model.spec, model.plan(gpu, most), model.plugins
     memory.check(len(memoryview(content)), spec.path, "its plan takes")
     taken = {tensor.name: tensor for tensor in read_plan(content, gpu, plugins, where=str(spec.path)).inputs}
@@ -195,7 +204,7 @@ def _load(gpu: SharedGpu, memory: GpuMemory, model: _Model, most: int, config: S
     if image is None:
         raise ModelError(f"{spec.path}: its plan has no input {own.name}; it has {', '.join(taken)}")
     try:
-        source, preparer = _input(gpu, image, spec, most, config)
+        source, preparer = _input(gpu, decoders, image, spec, most, config)
     except ValueError as error:
         raise ModelError(
             f"{spec.path}: its plan takes no pictures as they can be prepared: {error}"
@@ -215,7 +224,12 @@ def _load(gpu: SharedGpu, memory: GpuMemory, model: _Model, most: int, config: S
 
 
 def _input(
-    gpu: SharedGpu, image: Tensor, spec: ModelSpec, most: int, config: ServerConfig
+    gpu: SharedGpu,
+    decoders: LaneDecoders,
+    image: Tensor,
+    spec: ModelSpec,
+    most: int,
+    config: ServerConfig,
 ) -> tuple[Input, Preparer]:
     """How pictures come into a plan's input `image`: bytes as they are placed, or through our kernel. Raises ValueError
     for an input of another kind."""
@@ -224,17 +238,23 @@ def _input(
     whole = config.prepare_on == "gpu"
     if image.name == ROWS and not whole and not config.gpu_decode:
         return ByteInput(spec.input_height, spec.input_width, most), OpenCvPreparer(preprocessing, pixels)
-    if config.gpu_decode:
-        nvimgcodec()  # it is missed now, and not by a lane
-    source = KernelInput(
+    kernel_input = partial(
+        KernelInput,
         image,
         channels_last=image.name == ROWS or spec.signature.channels_last,
         preprocessing=as_rows(preprocessing) if image.name == ROWS else preprocessing,
         max_batch=most,
         whole_pictures=whole,
-        decoder=(lambda thread: JpegDecoder(thread, gpu.gpu.index)) if config.gpu_decode else None,
     )
-    return source, JpegPreparer(pixels, preprocessing) if config.gpu_decode else CudaPreparer(pixels)
+    if not config.gpu_decode:
+        return kernel_input(), CudaPreparer(pixels)
+    nvimgcodec()  # it is missed now, and not by a lane
+    preparer = JpegPreparer(pixels, preprocessing)
+    source = kernel_input(
+        decoder=lambda thread: decoders.of(thread, lambda: JpegDecoder(thread, gpu.gpu.index)),
+        decoded_bytes=preparer.decoded_bytes,
+    )
+    return source, preparer
 
 
 def _rehearse(gpu: SharedGpu, engine: TensorRtEngine, spec: ModelSpec) -> None:

@@ -47,15 +47,19 @@ class GpuMemory:
 
 
 class PromisedEngine:
-    """An Engine whose lanes have been promised their memory. Attach and detach as often as there are lanes."""
+    """An Engine whose lanes have been promised their memory. Of more than those (one that hangs has a successor) the
+    others take theirs without a promise."""
 
     def __init__(self, engine: TensorRtEngine, memory: GpuMemory, lanes: int) -> None:
         self.outputs = engine.outputs
         self.max_batch = engine.max_batch
         self._engine = engine
         self._memory = memory
-        self._promised_bytes = lanes * engine.lane_bytes
-        memory.promise(self._promised_bytes)
+        self._lock = threading.Lock()
+        self._lanes = lanes
+        self._attached = 0
+        self._promised_bytes = 0
+        self._promise()
 
     def new_rows(self) -> Rows:
         """See Engine."""
@@ -64,12 +68,12 @@ class PromisedEngine:
     def attach(self) -> None:
         """See Engine."""
         self._engine.attach()
-        self._memory.promise(-self._engine.lane_bytes)
+        self._promise(attached=1)
 
     def detach(self) -> None:
         """See Engine."""
         self._engine.detach()
-        self._memory.promise(self._engine.lane_bytes)
+        self._promise(attached=-1)
 
     def infer(self, rows: Rows, count: int) -> Outputs:
         """See Engine."""
@@ -78,4 +82,13 @@ class PromisedEngine:
     def close(self) -> None:
         """See Engine."""
         self._engine.close()
-        self._memory.promise(-self._promised_bytes)
+        self._lanes = 0
+        self._promise()
+
+    def _promise(self, attached: int = 0) -> None:
+        """Promises what the lanes that are not attached will take."""
+        with self._lock:
+            self._attached += attached
+            wanted_bytes = max(self._lanes - self._attached, 0) * self._engine.lane_bytes
+            self._memory.promise(wanted_bytes - self._promised_bytes)
+            self._promised_bytes = wanted_bytes

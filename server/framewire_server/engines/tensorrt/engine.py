@@ -66,7 +66,9 @@ class TensorRtEngine:
         self.outputs = tuple(given[name] for name in wanted or given)
         self.max_batch = layout.max_batch
         self.lane_bytes = _lane_bytes(self._loaded)
-        """Memory of the GPU that every lane takes for it, about."""
+        """Memory of the GPU that every lane takes for it, about. What execution contexts keep beside the memory that
+        they work in is not in it, as TensorRT does not tell. There is one for each profile, with CUDA graphs one for
+        each batch size that came up."""
 
     def new_rows(self) -> object:
         """See Engine. They are freed when nobody holds them any more, and when the engine is closed."""

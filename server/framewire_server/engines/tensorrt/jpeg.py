@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.engines.tensorrt.libraries import LibraryUnavailable, install
@@ -26,7 +27,7 @@ from framewire_server.vision.headers import jpeg_header
 from framewire_server.vision.preprocessing import Preprocessing
 
 LARGEST_ON_GPU_PIXELS = 3840 * 2160
-"""The largest picture that is decoded on the GPU: 25 MB there, max_batch × lanes times at most."""
+"""The largest picture that is decoded on the GPU: 25 MB there, for each model max_batch × lanes times at most."""
 
 _THREADS = max(1, (os.cpu_count() or 1) // 2)
 """Of each lane, for Huffman codes of what the GPU's JPEG engine does not read, or of all where it has none. Two lanes
@@ -44,6 +45,8 @@ class JpegPreparer(CudaPreparer):
         """Leaves all to OpenCV where the kernel does not resize as `preprocessing` says."""
         super().__init__(max_pixels)
         self._most_pixels = min(max_pixels, LARGEST_ON_GPU_PIXELS) if resizes(preprocessing) else 0
+        self.decoded_bytes = 3 * self._most_pixels
+        """What the largest picture takes that is left to a JpegDecoder."""
 
     def decode(self, frame: EncodedFrame) -> Picture | Compressed:
         """See Preparer. Returns a JPEG picture as it came when the GPU will read it as OpenCV would."""
@@ -91,6 +94,21 @@ class JpegDecoder:
         height, width, _ = place["shape"]
         pitch = place["strides"][0] if place["strides"] else 3 * width
         return OnGpu(place["data"][0], pitch, width, height, image)
+
+
+class LaneDecoders:
+    """For each lane one decoder, which has threads and memory of its own, for all models. Safe to use from several
+    threads. A decoder goes with the last that uses it, which is on its lane."""
+
+    def __init__(self) -> None:
+        self._decoders: WeakValueDictionary[GpuThread, JpegDecoder] = WeakValueDictionary()
+
+    def of(self, thread: GpuThread, make: Callable[[], JpegDecoder]) -> JpegDecoder:
+        """Returns that of the lane whose `thread` is; `make` makes it where there is none."""
+        decoder = self._decoders.get(thread)  # nobody else asks for this lane's
+        if decoder is None:
+            decoder = self._decoders[thread] = make()
+        return decoder
 
 
 def _all_backends(codec: Any) -> list[Any]:

@@ -76,10 +76,12 @@ class KernelInput:
         max_batch: int,
         whole_pictures: bool = False,
         decoder: Callable[[GpuThread], Decoder] | None = None,
+        decoded_bytes: int = 0,
         largest_whole_bytes: int = LARGEST_WHOLE_BYTES,
     ) -> None:
         """`whole_pictures` has the kernel resize what OpenCV would otherwise resize on the host, where it can;
-        `decoder` makes what decodes JPEG pictures on a lane. Raises ValueError for an input that takes no pictures.
+        `decoder` gives what decodes JPEG pictures on a lane, and `decoded_bytes` is what each of them may take on the
+        GPU. Raises ValueError for an input that takes no pictures.
         """
         self.max_batch = max_batch
         self.dtype = image.dtype
@@ -90,7 +92,7 @@ class KernelInput:
         self._decoder = decoder
         placed_bytes = 3 * self._wanted.height * self._wanted.width
         self._slot_bytes = max(placed_bytes, largest_whole_bytes) if self._whole else placed_bytes
-        self.lane_bytes = max_batch * (self._slot_bytes + SOURCE.itemsize)
+        self.lane_bytes = max_batch * (self._slot_bytes + decoded_bytes + SOURCE.itemsize)
 
     def shape(self, batch: int) -> tuple[int, ...]:
         """See Input."""
@@ -163,9 +165,9 @@ class _Lane:
 
     def _decode(self, rows: PictureRows, count: int) -> dict[int, FrameFailure]:
         """Enqueues the decoding of what is yet to be decoded, and tells the kernel of it or puts it into its slot."""
+        self._kept = None  # first: there is memory for the pictures of one batch
         coded = {row: one for row, one in enumerate(rows.contents[:count]) if isinstance(one, Coded)}
         if not coded:
-            self._kept = None
             return {}
         assert self._decoder is not None  # whoever puts JPEG pictures into rows gave the input a decoder
         contents = [one.content for one in coded.values()]
