@@ -222,7 +222,7 @@ def _decode(found: dict[str, Any], wrong: list[Misfit], install: str, *, needed:
 
 
 def _plan_cache(folder: Path) -> Line:
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = next(path for path in (folder, *folder.absolute().parents) if os.access(path, os.F_OK))
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return Line("plan cache", "ok", f"{folder}{'' if there == folder else ' (will be made)'}")
     advice = "set FRAMEWIRE_PLAN_CACHE to a folder that keeps; otherwise plans are built anew at every start"
