@@ -80,6 +80,31 @@ def test_the_smallest_profile_that_fits_runs_a_batch_and_contexts_are_made_when_
 
 
 @graphs_or_not
+@pytest.mark.parametrize(("profiles", "chosen"), [([(1, 1), (2, 4)], [0, 1]), ([(1, 4)], [])])
+def test_every_context_is_told_its_profile_where_there_are_several(
+    sim: Simulation,
+    gpu: SharedGpu,
+    graphs: bool,
+    profiles: list[tuple[int, int]],
+    chosen: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first one, too: where memory is allocated on a change of profile, it is a change."""
+    told: list[int] = []
+    choose = sim.api.IExecutionContext.set_optimization_profile_async
+
+    def note(context: Any, profile: int, stream: int) -> bool:
+        told.append(profile)
+        return bool(choose(context, profile, stream))
+
+    with made(gpu, plan(sim, network(), *profiles), graphs=graphs) as engine, lane(gpu, engine) as one:
+        monkeypatch.setattr(sim.api.IExecutionContext, "set_optimization_profile_async", note)
+        for values in [(1,), (2, 3, 4, 5), (6,)]:
+            assert one.means(engine, *values) == list(values)
+    assert told == chosen
+
+
+@graphs_or_not
 def test_a_batch_smaller_than_every_profile_is_run_as_the_smallest(
     sim: Simulation, gpu: SharedGpu, graphs: bool
 ) -> None:

@@ -88,7 +88,8 @@ class Context:
                     "models, or with fewer lanes (--gpu-lanes) or smaller batches (--max-batch)"
                 )
             try:
-                self._set_up(profile.index, bound, heard)
+                several = loaded.engine.num_optimization_profiles > 1
+                self._set_up(profile.index if several else None, bound, heard)
             except BaseException:
                 self._context = None
                 raise
@@ -113,10 +114,13 @@ class Context:
         """Frees it; nothing of it runs any more. Never raises."""
         self._context = None
 
-    def _set_up(self, profile: int, bound: Sequence[Bindable], heard: Heard) -> None:
+    def _set_up(self, profile: int | None, bound: Sequence[Bindable], heard: Heard) -> None:
+        """`profile` is None where there is only one."""
         self._context.error_recorder = error_recorder()
-        # A new context is on profile 0.
-        if profile and not self._context.set_optimization_profile_async(profile, self._thread.stream):
+        # A new context is on profile 0, but whether one has memory ON_PROFILE_CHANGE before that is said nowhere.
+        if profile is not None and not self._context.set_optimization_profile_async(
+            profile, self._thread.stream
+        ):
             raise ExecutionFailed(f"TensorRT refuses profile {profile}: {heard.text()}")
         if not all(each.bind(self._context) for each in bound):
             raise ExecutionFailed(f"TensorRT refuses an input's or output's place: {heard.text()}")
