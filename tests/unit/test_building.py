@@ -146,6 +146,8 @@ def test_usual_batches_are_few(tmp_path: Path) -> None:
         (1, 4, 16, 20),
     ]
     assert usual_batches(replace(spec, largest_batch=3), 16) == (1, 3)
+    fixed, _ = read(model(tmp_path, batch=8))
+    assert usual_batches(fixed, 16) == (8,), "no other is possible"
 
 
 @pytest.mark.parametrize("batches", [(4, 1), (0, 2), (2, 2)])
@@ -250,6 +252,15 @@ def test_what_no_plan_file_holds_is_refused_before_the_build(newest: Simulation,
     assert code == 1 and not (tmp_path / "a.plan").exists()
     assert "is to be noted before its plan is too long" in said
     assert said.rstrip().endswith("take 'history' out of the ONNX file's metadata")
+
+
+def test_an_answer_that_no_plan_file_holds_is_refused_with_what_to_state(
+    newest: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix, "MOST_BYTES", 1000)
+    with pytest.raises(ModelError, match=r"a\.onnx: .* too long: .*trial run is too large: state family"):
+        built(model(tmp_path), Recipe(), for_file=True)
+    assert built(model(tmp_path), Recipe()).content, "the cache needs no notes"
 
 
 def test_notes_are_of_now_though_the_plan_is_of_then(newest: Simulation, tmp_path: Path) -> None:

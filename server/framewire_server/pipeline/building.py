@@ -72,10 +72,12 @@ class Plan:
 
 def usual_batches(spec: ModelSpec, most: int) -> tuple[int, ...]:
     """Batch sizes to build a model for that is to take up to `most` pictures at once: few, as each costs as much time
-    and memory as a plan of its own."""
+    and memory as a plan of its own. Of a network whose batch is fixed it is that one."""
     fixed = spec.signature.image.shape[0] if spec.signature.image else None
     if fixed is not None or spec.largest_batch is not None:
         most = spec.largest_batch or 1
+    if fixed is not None:
+        return (most,)
     return (*(batch for batch in _USUAL_BATCHES if batch < most), most)
 
 
