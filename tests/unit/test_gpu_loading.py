@@ -14,6 +14,7 @@ from framewire_server.core.pipeline import Pipeline
 from framewire_server.engines.tensorrt.builder import BuildOptions, build_plan
 from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.engines.tensorrt.progress import Progress
+from framewire_server.engines.tensorrt.shortage import is_shortage
 from framewire_server.errors import ModelError, NotNow
 from framewire_server.models.repository import Entry
 from framewire_server.pipeline import building, gpu_loading
@@ -219,3 +220,23 @@ def test_a_lane_has_one_decoder_for_all_models(server: Server, monkeypatch: pyte
     assert len(made) == 2
     for pipeline in pipelines:
         pipeline.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "short"),
+    [
+        (
+            "[virtualMemoryBuffer.cpp::resizePhysical] Error Code 2: OutOfMemory (Requested size was 12 bytes.)",
+            True,
+        ),
+        ("Requested amount of GPU memory (12 bytes) could not be allocated.", True),
+        ("Could not find any implementation for node {x} due to insufficient workspace.", True),
+        ("cuMemAlloc failed: out of memory", True),
+        ("CUDA_ERROR_OUT_OF_MEMORY", True),
+        ("Could not find any implementation for node {x}.", False),
+        ("Error Code 1: Cuda Runtime (an illegal memory access was encountered)", False),
+        ("its input images cannot be set. If the GPU's memory is full, serve fewer models", False),
+    ],
+)
+def test_a_shortage_is_told_by_the_words_of_tensorrt_and_cuda(said: str, short: bool) -> None:
+    assert is_shortage(said) is short

@@ -9,7 +9,8 @@ from framewire_server.errors import NotNow
 
 _MIB = 1 << 20
 _WORDS = re.compile(
-    r"out ?of ?memory|insufficient (memory|workspace)|memory \(\d+ bytes\) could not be allocated|bad_alloc",
+    r"out[ _]?of[ _]?memory|cudaErrorMemoryAllocation|insufficient (memory|workspace)"
+    r"|memory \(\d+ bytes\) could not be allocated|bad_alloc",
     re.IGNORECASE,
 )
 
