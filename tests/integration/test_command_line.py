@@ -121,12 +121,12 @@ def test_serve_refuses_a_file_that_is_missing(tmp_path: Path) -> None:
     ("weight", "said"),
     [
         (["10.0.1.0/24"], "--weight 10.0.1.0/24: state NETWORK=WEIGHT, for example 10.0.1.0/24=3"),
-        (["10.0.1.0/24=much"], "identity_weights: Input should be a valid number"),
+        (["10.0.1.0/24=much"], "--weight: Input should be a valid number"),
         (
             ["10.0.1.7/24=3"],
-            "identity_weights: '10.0.1.7/24' is no address or network: 10.0.1.7/24 has host bits",
+            "--weight: '10.0.1.7/24' is no address or network: 10.0.1.7/24 has host bits",
         ),
-        (["unix:=0"], "identity_weights: unix:: the weight 0 is not between 0.001 and 1000"),
+        (["unix:=0"], "--weight: unix:: the weight 0 is not between 0.001 and 1000"),
         (["unix:=1", "unix:=2"], "--weight: a network is stated twice"),
     ],
 )

@@ -564,6 +564,13 @@ def test_ctrl_c_waits_for_the_build_to_end(
     assert early == [False] and not left
 
 
+def test_without_pycuda_the_command_says_what_needs_no_gpu(tmp_path: Path) -> None:
+    with install(pycuda="missing"):
+        code, said = run(model(tmp_path))
+    assert code == 1 and "the model runs on the CPU" not in said
+    assert "`framewire serve FILE.onnx` needs no GPU without --device cuda" in said
+
+
 def test_without_tensorrt_it_says_what_to_install(tmp_path: Path) -> None:
     with (
         install(tensorrt="missing"),

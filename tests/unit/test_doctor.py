@@ -113,8 +113,8 @@ def test_command_goes_on_with_defaults_where_settings_are_wrong(tmp_path: Path) 
     assert done.returncode == 1 and not done.stderr
     first, *others = done.stdout.splitlines()
     assert first.split(maxsplit=2)[:2] == ["settings", "NO"]
-    assert "gpu_lanes: Input should be greater than or equal to 1" in first
-    assert "device: 'gpu' is not cpu, cuda, or GPUs by their numbers" in first
+    assert "FRAMEWIRE_GPU_LANES: Input should be greater than or equal to 1" in first
+    assert "FRAMEWIRE_DEVICE: 'gpu' is not cpu, cuda, or GPUs by their numbers" in first
     assert any(line.startswith("driver ") for line in others)
     assert "does not start: settings: " in others[-2]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from framewire_server.app import Ready
     from framewire_server.config import ServerConfig
 
+log = logging.getLogger(__name__)
 _INTERRUPTED = 130
 _GPU = "On a GPU"
 _TELLERS = (
@@ -167,7 +168,7 @@ def serve(
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
-    from framewire_server.cli.settings import explain
+    from framewire_server.cli.settings import explain, overlooked
     from framewire_server.config import ServerConfig
     from framewire_server.errors import OperatorError
 
@@ -178,7 +179,7 @@ def serve(
     for teller in _TELLERS:
         logging.getLogger(f"framewire_server.{teller}").setLevel(logging.INFO)
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    stated: dict[str, Any] = {
+    flags: dict[str, Any] = {
         "models": tuple(models) if models else None,
         "models_dir": models_dir,
         "watch": "off" if no_watch else None,
@@ -205,11 +206,14 @@ def serve(
         "identity_weights": _weights(weights) if weights else None,
         "drain_timeout_s": drain_timeout,
     }
+    stated = {key: value for key, value in flags.items() if value is not None}
     try:
-        config = ServerConfig(**{key: value for key, value in stated.items() if value is not None})
+        config = ServerConfig(**stated)
+        for sentence in overlooked(config, stated, os.environ):
+            log.warning(sentence)
         asyncio.run(_run(config, until_stdin_closes))
     except (ValidationError, SettingsError) as error:
-        sys.exit(f"framewire: {explain(error)}")
+        sys.exit(f"framewire: {explain(error, stated)}")
     except OperatorError as error:
         sys.exit(f"framewire: {error}")
 

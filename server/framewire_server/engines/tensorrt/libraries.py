@@ -12,7 +12,7 @@ from framewire_server.engines.tensorrt.driver import cuda_major
 from framewire_server.errors import OperatorError, installing
 
 _NEWEST_CUDA = 13
-_CPU = "without --device cuda the model runs on the CPU"
+_CPU = "`framewire serve FILE.onnx` needs no GPU without --device cuda"
 
 
 class LibraryUnavailable(OperatorError):

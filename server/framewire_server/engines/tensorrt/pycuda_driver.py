@@ -36,7 +36,8 @@ class PyCudaGpu:
             count = self._driver.Device.count()
         except self._driver.Error as error:
             what_to_do = (
-                "`nvidia-smi` shows what the driver sees; without --device cuda the model runs on the CPU"
+                "`nvidia-smi` shows what the driver sees; `framewire serve FILE.onnx` needs no GPU without --device "
+                "cuda"
             )
             raise LibraryUnavailable("CUDA", str(error), what_to_do) from error
         if index >= count:
