@@ -64,6 +64,7 @@ NAMES: Mapping[str, Mapping[str, Thing]] = MappingProxyType({
         "definition": _trt("INetworkDefinition"),
         "parser": _trt("OnnxParser"),
     }),
+    "conftest.py": _table({"config": OWN, "reporter": OWN}),  # pytest's
     "contexts.py": _RUNNING,
     "driver.py": _table({"library": OWN}),  # the driver's own library, by ctypes
     "execution.py": _RUNNING,
@@ -87,6 +88,7 @@ NAMES: Mapping[str, Mapping[str, Thing]] = MappingProxyType({
     }),
     "test_cuda.py": _table({"done": OWN}),
     "test_engine.py": _RUNNING,
+    "timings.py": _table({"config": _trt("IBuilderConfig")}),
 })  # fmt: skip
 """By file (empty: all) and name, without leading underscores, of what is annotated Any or not at all."""
 

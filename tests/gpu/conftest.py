@@ -20,7 +20,7 @@ from tests.sim import install
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --sim."""
+    """Adds --sim and --some."""
     parser.addoption(
         "--sim",
         nargs="?",
@@ -28,7 +28,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="VERSION",
         help="run tests/gpu on the simulator, as TensorRT VERSION",
     )
-
     parser.addoption("--some", action="store_true", help="fail if every test was skipped")
 
 
