@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 from typer.testing import CliRunner
@@ -40,6 +41,7 @@ from framewire_server.vision.geometry import Resize
 from framewire_server.vision.preprocessing import Preprocessing
 from tests.sim import install
 from tests.sim.personalities import PERSONALITIES
+from tests.sim.plans import PlanSpec, Range, encode
 from tests.sim.simulation import Simulation
 from tests.unit import onnx_models
 
@@ -106,29 +108,52 @@ def test_a_fixed_batch_needs_no_profile(newest: Simulation, tmp_path: Path) -> N
         built(path, recipe(batches=(1, 4)))
 
 
-@pytest.mark.parametrize("fixed", ["images", "sizes"])
-def test_a_batch_that_one_input_fixes_is_that_of_all(sim: Simulation, fixed: str) -> None:
-    shapes = {"images": [2, 3, 32, 32], "sizes": [2, 2]}
-    for name, shape in shapes.items():
-        if name != fixed:
-            shape[0] = None  # type: ignore[call-overload]
+def test_of_others_profiles_the_one_is_taken_that_holds_a_fixed_batch(newest: Simulation) -> None:
+    ranges = [((1, 2), (1, 2), (1, 2)), ((2, 2), (2, 2), (4, 2))]
+    profiles: list[dict[str, Range]] = [{"sizes": each} for each in ranges]
+    one = newest.gpus[0]
+    spec = PlanSpec(newest.personality.numbers, one.name, one.compute_capability, profiles=profiles)
+    gpu = SharedGpu(PyCudaGpu(0))
+    try:
+        plan = encode(spec, pair(fixed="images").SerializeToString())
+        engine = engine_of_pair(plan, gpu, fixed="images")
+        assert engine.max_batch == 2
+        engine.close()
+    finally:
+        gpu.close()
+
+
+def pair(*, fixed: str) -> onnx.ModelProto:
+    """Pictures and a size of each, where one input's batch is fixed to 2 and that of the other is open."""
+    shapes = {"images": (3, 32, 32), "sizes": (2,)}
+    inputs = [
+        helper.make_tensor_value_info(name, 1, [2 if name == fixed else None, *shape])
+        for name, shape in shapes.items()
+    ]
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("ReduceMean", ["sizes"], ["size"], axes=[1], keepdims=0),
         helper.make_node("Add", ["mean", "size"], ["y"]),
     ]
-    inputs = [helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items()]
     graph = helper.make_graph(nodes, "pair", inputs, [helper.make_tensor_value_info("y", 1, [2])])
-    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def engine_of_pair(plan: bytes, gpu: SharedGpu, *, fixed: str) -> TensorRtEngine:
+    image = Tensor("images", (2 if fixed == "images" else None, 3, 32, 32), "float32")
+    preprocessing = Preprocessing(Resize.STRETCH, "rgb")
+    source = KernelInput(image, channels_last=False, preprocessing=preprocessing, max_batch=2)
+    values = {"sizes": np.array([32, 32], np.float32)}
+    return TensorRtEngine(plan, gpu, source, "images", extra_inputs=values)
+
+
+@pytest.mark.parametrize("fixed", ["images", "sizes"])
+def test_a_batch_that_one_input_fixes_is_that_of_all(sim: Simulation, fixed: str) -> None:
+    network = pair(fixed=fixed)
     gpu = SharedGpu(PyCudaGpu(0))
     try:
         plan = gpu.call(lambda kept: build_plan(network, BuildOptions(batches=(1, 2))))
-        image = Tensor("images", (None, 3, 32, 32) if fixed == "sizes" else (2, 3, 32, 32), "float32")
-        source = KernelInput(
-            image, channels_last=False, preprocessing=Preprocessing(Resize.STRETCH, "rgb"), max_batch=2
-        )
-        values = {"sizes": np.array([32, 32], np.float32)}
-        engine = TensorRtEngine(plan, gpu, source, "images", extra_inputs=values)
+        engine = engine_of_pair(plan, gpu, fixed=fixed)
         assert engine.max_batch == 2
         engine.close()
         with pytest.raises(ModelError, match="its batch size is fixed to 2, so there is no batch of 4"):

@@ -160,7 +160,7 @@ def _ranges(engine: Any, feed: Feed, where: str) -> list[tuple[int, int, int]]:
             raise ModelError(
                 f"{where}: it takes {fixed} pictures at once, which is more than {source.max_batch}"
             )
-        return [(0, fixed, fixed)]
+        return [(_profile_of_extras(engine, feed, fixed), fixed, fixed)]
     found, known = [], []
     for index in range(engine.num_optimization_profiles):
         least, _, most = (tuple(each) for each in engine.get_tensor_profile_shape(image.name, index))
@@ -177,6 +177,24 @@ def _ranges(engine: Any, feed: Feed, where: str) -> list[tuple[int, int, int]]:
             f"{where}: its input {image.name} takes {' or '.join(known)}, none of which holds {wanted}{advice}"
         )
     return found
+
+
+def _profile_of_extras(engine: Any, feed: Feed, batch: int) -> int:
+    """Number of the first profile that holds the inputs beside a picture whose shape is fixed; 0 where none does, whose
+    refusal says more."""
+    shapes = {
+        extra.name: shape
+        for extra, shape in feed.shapes(batch).items()
+        if None in extra.shape and not extra.on_host
+    }
+    for index in range(engine.num_optimization_profiles):
+        bounds = {name: engine.get_tensor_profile_shape(name, index) for name in shapes}
+        if all(
+            _within(tuple(bounds[name][0]), shape) and _within(shape, tuple(bounds[name][2]))
+            for name, shape in shapes.items()
+        ):
+            return index
+    return 0
 
 
 def _within(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
