@@ -17,12 +17,13 @@ import numpy as np
 from bench.gpu.scenes import SIZES, jpeg
 from bench.gpu.table import Table
 from framewire_server.engines.tensorrt.cuda import GpuThread
-from framewire_server.engines.tensorrt.jpeg import JpegDecoder, nvimgcodec
+from framewire_server.engines.tensorrt.jpeg import JpegDecoder, nvimgcodec, threads_each
 from framewire_server.engines.tensorrt.pictures import OnGpu
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
 
 _BATCHES = 1, 16, 64
 _SECONDS = 0.4
+_LANES = 2  # as a server has by default
 _DIFFERENT = 16
 _BACKENDS = "HW_GPU_ONLY", "HYBRID_CPU_GPU", "GPU_ONLY"
 
@@ -54,7 +55,7 @@ def _attempt(table: Table, what: str, work: Callable[[], str]) -> None:
 
 def _served(thread: GpuThread, contents: Sequence[bytes]) -> str:
     """The lane's decoder, all back ends, first compared with OpenCV."""
-    decoder = JpegDecoder(thread, 0)
+    decoder = JpegDecoder(thread, 0, threads_each(_LANES))
     pictures = decoder.decode(contents)
     on_gpu = sum(isinstance(picture, OnGpu) for picture in pictures)
     difference = _difference(thread, contents[0], pictures[0])

@@ -28,7 +28,7 @@ from framewire_server.engines.port import Engine, Preparer
 from framewire_server.engines.tensorrt.cuda import GpuThread
 from framewire_server.engines.tensorrt.execution import Execution
 from framewire_server.engines.tensorrt.inputs import ByteInput, Input
-from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer
+from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, threads_each
 from framewire_server.engines.tensorrt.keeper import Kept, SharedGpu
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
 from framewire_server.engines.tensorrt.pycuda_driver import PyCudaGpu
@@ -48,6 +48,7 @@ FRAME_S = 0.0002
 """The GPU's work for one frame: 5000 frames/s at most, as a small detector on a large GPU."""
 _WORK_BYTES = 64 << 20
 """What is filled with zeros again and again, as the work."""
+_LANES = 2  # unless told otherwise
 _ATTACH_S = 30.0
 Fill: TypeAlias = Callable[[Any], None]
 
@@ -151,7 +152,7 @@ def ways(prepare: str, max_batch: int) -> tuple[Input, Preparer, Preprocessing]:
         preprocessing=preprocessing,
         max_batch=max_batch,
         whole_pictures=True,
-        decoder=partial(JpegDecoder, gpu=0) if prepare == "jpeg" else None,
+        decoder=partial(JpegDecoder, gpu=0, threads=threads_each(_LANES)) if prepare == "jpeg" else None,
     )
     if prepare == "jpeg":
         return source, JpegPreparer(pixels, preprocessing), preprocessing
@@ -250,7 +251,7 @@ def main() -> None:
     """Serves."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--prepare", choices=["host", "gpu", "jpeg"], default="host")
-    parser.add_argument("--lanes", type=int, default=2)
+    parser.add_argument("--lanes", type=int, default=_LANES)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--window", type=int, default=16)
     parser.add_argument("--frame-us", type=float, default=FRAME_S * 1e6)

@@ -33,8 +33,8 @@ def decoding_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
             pytest.fail(f"CI must have it: {error}")
         pytest.skip(str(error))
 
-    def on_the_cpu(thread: GpuThread, gpu: int) -> JpegDecoder:
-        return JpegDecoder(thread, None)
+    def on_the_cpu(thread: GpuThread, gpu: int, threads: int) -> JpegDecoder:
+        return JpegDecoder(thread, None, threads)
 
     monkeypatch.setattr(gpu_loading, "JpegDecoder", on_the_cpu)
 

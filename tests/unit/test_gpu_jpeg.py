@@ -21,7 +21,7 @@ from PIL import Image
 from framewire_server.core.outcomes import ErrorReason
 from framewire_server.engines.front import outside
 from framewire_server.engines.tensorrt import jpeg
-from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, nvimgcodec
+from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, nvimgcodec, threads_each
 from framewire_server.engines.tensorrt.libraries import LibraryUnavailable
 from framewire_server.engines.tensorrt.pictures import KernelInput
 from framewire_server.engines.tensorrt.slots import Compressed
@@ -233,3 +233,14 @@ def test_a_missing_library_is_explained(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", None)
     with pytest.raises(LibraryUnavailable, match=r"pip install 'framewire\[gpu-decode\]'"):
         nvimgcodec()
+
+
+@pytest.mark.parametrize(
+    ("cores", "decoders", "threads"), [(16, 2, 8), (16, 4, 4), (2, 2, 1), (2, 8, 1), (1, 1, 1), (64, 2, 8)]
+)
+def test_decoders_share_the_cores_that_the_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, cores: int, decoders: int, threads: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    assert threads_each(decoders) == threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,7 +185,7 @@ def test_decoded_pictures_are_counted(
 ) -> None:
     """As many as a batch has, as large as they may be."""
     monkeypatch.setattr(gpu_loading, "nvimgcodec", lambda: None)
-    monkeypatch.setattr(gpu_loading, "JpegDecoder", lambda thread, gpu: FakeDecoder())
+    monkeypatch.setattr(gpu_loading, "JpegDecoder", lambda thread, gpu, threads: FakeDecoder())
     left_bytes = []
     for decodes in (False, True):
         pipeline, _ = server.load(
@@ -197,9 +198,11 @@ def test_decoded_pictures_are_counted(
 
 
 def test_a_lane_has_one_decoder_for_all_models(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     made: list[weakref.ref[FakeDecoder]] = []
 
-    def make(thread: GpuThread, gpu: int) -> FakeDecoder:
+    def make(thread: GpuThread, gpu: int, threads: int) -> FakeDecoder:
+        assert threads == 4  # the server has one GPU and two lanes
         decoder = FakeDecoder()
         made.append(weakref.ref(decoder))
         return decoder

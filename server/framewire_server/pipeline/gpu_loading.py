@@ -19,7 +19,13 @@ from framewire_server.engines.opencv import OpenCvPreparer
 from framewire_server.engines.port import Preparer
 from framewire_server.engines.tensorrt.engine import TensorRtEngine
 from framewire_server.engines.tensorrt.inputs import ByteInput, Input
-from framewire_server.engines.tensorrt.jpeg import JpegDecoder, JpegPreparer, LaneDecoders, nvimgcodec
+from framewire_server.engines.tensorrt.jpeg import (
+    JpegDecoder,
+    JpegPreparer,
+    LaneDecoders,
+    nvimgcodec,
+    threads_each,
+)
 from framewire_server.engines.tensorrt.keeper import SharedGpu
 from framewire_server.engines.tensorrt.pictures import CudaPreparer, KernelInput
 from framewire_server.engines.tensorrt.plans import PlanRefused, read_plan
@@ -250,8 +256,9 @@ def _input(
         return kernel_input(), CudaPreparer(pixels)
     nvimgcodec()  # it is missed now, and not by a lane
     preparer = JpegPreparer(pixels, preprocessing)
+    threads = threads_each(config.gpu_lanes * len(config.gpus))
     source = kernel_input(
-        decoder=lambda thread: decoders.of(thread, lambda: JpegDecoder(thread, gpu.gpu.index)),
+        decoder=lambda thread: decoders.of(thread, lambda: JpegDecoder(thread, gpu.gpu.index, threads)),
         decoded_bytes=preparer.decoded_bytes,
     )
     return source, preparer

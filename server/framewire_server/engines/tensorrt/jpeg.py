@@ -29,9 +29,7 @@ from framewire_server.vision.preprocessing import Preprocessing
 LARGEST_ON_GPU_PIXELS = 3840 * 2160
 """The largest picture that is decoded on the GPU: 25 MB there, for each model max_batch × lanes times at most."""
 
-_THREADS = max(1, (os.cpu_count() or 1) // 2)
-"""Of each lane, for Huffman codes of what the GPU's JPEG engine does not read, or of all where it has none. Two lanes
-are usual, and prepare workers that read headers only leave the cores alone."""
+_MOST_THREADS = 8
 _TOGETHER = 16
 """Pictures handed over at once. In batches of 64 small pictures came at half the rate of batches of 16 (H100, 640×480:
 6,900 images/s against 13,000)."""
@@ -63,15 +61,16 @@ class JpegPreparer(CudaPreparer):
 class JpegDecoder:
     """Decodes a lane's JPEG pictures on its GPU."""
 
-    def __init__(self, thread: GpuThread, gpu: int | None) -> None:
-        """`gpu` is CUDA's number of the thread's GPU; None decodes on the CPU. Raises LibraryUnavailable."""
+    def __init__(self, thread: GpuThread, gpu: int | None, threads: int = 1) -> None:
+        """`gpu` is CUDA's number of the thread's GPU; None decodes on the CPU. `threads` are of the CPU, for Huffman
+        codes of what the GPU's JPEG engine does not read, or of all where it has none. Raises LibraryUnavailable."""
         self._codec = codec = nvimgcodec()
         self._stream = thread.stream
         device, backends = gpu, _all_backends(codec)
         if gpu is None:
             device, backends = codec.NVIMGCODEC_DEVICE_CPU_ONLY, backends[-1:]
         self._decoder = codec.Decoder(
-            device_id=device, max_num_cpu_threads=_THREADS, backends=backends, options=_OPTIONS
+            device_id=device, max_num_cpu_threads=threads, backends=backends, options=_OPTIONS
         )
         self._wanted = codec.DecodeParams(
             apply_exif_orientation=False, sample_format=codec.SampleFormat.I_BGR
@@ -94,6 +93,13 @@ class JpegDecoder:
         height, width, _ = place["shape"]
         pitch = place["strides"][0] if place["strides"] else 3 * width
         return OnGpu(place["data"][0], pitch, width, height, image)
+
+
+def threads_each(decoders: int) -> int:
+    """Threads for each of the decoders of a process: they share the cores that it may use, which prepare workers that
+    read headers only leave alone."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cores // decoders, 1), _MOST_THREADS)
 
 
 class LaneDecoders:
