@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import traceback
@@ -587,6 +588,52 @@ def test_ctrl_c_waits_for_the_build_to_end(
     ended.set()
     assert code == 130 and "stopping" in said
     assert early == [False] and not left
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_build(tmp_path: Path) -> None:
+    """As a process of its own, since its thread is left behind."""
+    program = tmp_path / "build.py"
+    program.write_text(_BUILD_THAT_HANGS)
+    done = subprocess.run(
+        [sys.executable, program, model(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.startswith("stopping after this step") and len(done.stderr.splitlines()) == 1
+
+
+_BUILD_THAT_HANGS = """
+import os, signal, sys, threading
+
+import typer
+
+from framewire_server import __main__
+from framewire_server.pipeline import building
+from tests.sim import install
+
+
+def plan_for(*given, progress, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+    assert told.wait(10)
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait()
+
+
+def echo(text, err):
+    print(text, file=sys.stderr)
+    told.set()
+
+
+told = threading.Event()
+building.plan_for = plan_for
+typer.echo = echo
+sys.argv = ["framewire", "models", "build", sys.argv[1]]
+with install("11.4", strict=False):
+    __main__.main()
+"""
 
 
 def test_without_pycuda_the_command_says_what_needs_no_gpu(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -227,22 +228,16 @@ def _cancellable(work: Callable[[], Plan], bar: BuildBar) -> Plan:
         thread.start()
         _wait(ended)
     except KeyboardInterrupt:
-        bar.cancel()
-        _await(ended)
-        thread.join()
+        with contextlib.suppress(KeyboardInterrupt):  # the thread is left behind, see threads.run_command
+            bar.cancel()
+            typer.echo("stopping after this step (Ctrl-C again to stop at once)", err=True)
+            _wait(ended)
+            thread.join()
         sys.exit(_INTERRUPTED)
     thread.join()
     if failed:
         raise failed[0]
     return done[0]
-
-
-def _await(ended: threading.Event) -> None:
-    typer.echo("stopping after this step (Ctrl-C again to stop at once)", err=True)
-    try:
-        _wait(ended)
-    except KeyboardInterrupt:
-        os._exit(_INTERRUPTED)
 
 
 def _wait(ended: threading.Event) -> None:
