@@ -100,7 +100,10 @@ async def exchange(address: str, folder: Path, account: Account) -> None:
 
 @pytest.mark.parametrize(
     ("sim", "frames"),
-    [({"personality": "11.4", "gpus": 2}, 20_000), ({"personality": "10.16", "seed": 5}, 4_000)],
+    [
+        pytest.param({"personality": "11.4", "gpus": 2}, 20_000, marks=pytest.mark.long),
+        ({"personality": "10.16", "seed": 5}, 4_000),
+    ],
     indirect=["sim"],
 )
 async def test_many_frames_leave_nothing_behind_and_are_answered_rightly(
