@@ -119,6 +119,17 @@ def test_runtime_and_builder_may_not_come_up(sim: Simulation) -> None:
             kind("no logger")
 
 
+def test_what_is_left_on_a_broken_gpu_may_go_on_any_thread() -> None:
+    with install() as sim, lane() as made:
+        events = [made.cuda.Event()]
+        made.shape()
+        sim.faults.break_gpu(700)
+        made.enqueue()
+        with pytest.raises(made.cuda.LogicError, match="an illegal memory access"):
+            made.stream.synchronize()
+        elsewhere(events.clear)
+
+
 def test_an_error_that_sticks_ends_everything_on_its_gpu() -> None:
     with install(gpus=2) as sim, lane(gpu=1) as healthy:
         with lane(gpu=0) as made:

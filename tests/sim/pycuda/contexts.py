@@ -210,6 +210,8 @@ class Ward:
         same = Context.get_current() is ward
         if same or threading.get_ident() == ward._thread:
             return True
+        if ward._gpu.broken:
+            return False  # nobody can free it, so that it does not count (see Simulation.finish)
         simulation.leak(f"{name}: freed where its context is not current")
         warnings.warn(f"{name} in out-of-thread context could not be cleaned up", UserWarning, stacklevel=3)
         return False
