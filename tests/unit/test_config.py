@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from framewire_server import config
 from framewire_server.config import ServerConfig
 
 
@@ -74,3 +75,11 @@ def test_an_empty_variable_does_not_put_plans_into_the_working_directory(
     monkeypatch.setenv("FRAMEWIRE_PLAN_CACHE", "")
     with pytest.raises(ValidationError, match="it is empty; name a folder, or take it out"):
         ServerConfig()
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (8, 8), (64, 8)])
+def test_many_cores_do_not_make_more_prepare_workers_than_help(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr(config, "_cores", lambda: cores)
+    assert ServerConfig().prepare_workers == workers

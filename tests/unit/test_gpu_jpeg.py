@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -227,6 +228,18 @@ def test_bad_headers_fail_as_they_do_without_a_gpu(
     with pytest.raises(FrameFailure) as without:
         decode(frame, most_pixels)
     assert str(failed.value) == str(without.value)
+
+
+def test_a_large_batch_is_handed_over_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On an H100 64 pictures at once came at half the rate of sixteen.
+    codec = mock.MagicMock()
+    codec.Decoder.return_value.decode.side_effect = lambda part, **_: [None] * len(part)
+    monkeypatch.setattr(jpeg, "nvimgcodec", lambda: codec)
+    contents = [bytes([n]) for n in range(40)]
+    assert JpegDecoder(HostThread(), 0).decode(contents) == [None] * 40
+    parts = [call.args[0] for call in codec.Decoder.return_value.decode.call_args_list]
+    assert [len(part) for part in parts] == [16, 16, 8]
+    assert [content for part in parts for content in part] == contents
 
 
 def test_a_missing_library_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
